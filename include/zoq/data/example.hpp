@@ -1,0 +1,35 @@
+// One row of data as token ids: a prompt, and one or more texts that may follow it.
+//
+//     {"prompt": ..., "choices": [...], "answer": 1}   prompt, continuations = choices, answer
+//     {"prompt": ..., "completion": ...}               prompt, one continuation
+//     {"text": ...}                                    the first token, one continuation: the rest
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+
+namespace zoq {
+
+struct example {
+  std::vector<token_t> prompt;
+  std::vector<std::vector<token_t>> continuations;
+  index_t answer = 0;  // the right continuation
+};
+
+/// The share of the most frequent answer: what a constant guess reaches. 0 for no rows.
+inline double majority_share(std::span<const example> rows) {
+  std::vector<index_t> counts;
+  index_t most = 0;
+  for (const example& e : rows) {
+    const auto answer = static_cast<std::size_t>(e.answer);
+    counts.resize(counts.size() > answer ? counts.size() : answer + 1);
+    most = ++counts[answer] > most ? counts[answer] : most;
+  }
+  return rows.empty() ? 0.0 : static_cast<double>(most) / static_cast<double>(rows.size());
+}
+
+}  // namespace zoq

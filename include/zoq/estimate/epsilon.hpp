@@ -1,0 +1,99 @@
+// choose_epsilon: the step of a difference quotient, from measured noise and curvature.
+//
+// Along a direction z, with n the rounding noise of a loss (standard deviation s):
+//
+//     D(e) = (L(w + e z) - L(w - e z)) / (2 e) = g + b e^2 + noise,   noise variance s^2 / (2 e^2)
+//
+// so the mean squared error s^2 / (2 e^2) + b^2 e^4 is least at  e = (s^2 / (4 b^2))^(1/6).
+//
+//     auto choice = zoq::choose_epsilon(losses, {.seed = 1});   // losses(queries) -> vector<double>
+//     choice.epsilon;  choice.relative_error;
+//
+// s comes from losses at points so near that the function is a straight line but for rounding: second
+// differences of five points have variance 6 s^2. b comes from the quotients at two larger steps:
+// b = (D(2E) - D(E)) / (3 E^2). Both are root mean squares over a few directions.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/estimate/query.hpp"
+#include "zoq/random/seeds.hpp"
+
+namespace zoq {
+
+struct epsilon_options {
+  seed_t seed = 0;
+  int directions = 4;
+  double near = 2e-5;  // step at which curvature is far below rounding
+  double far = 2e-2;   // step at which rounding is far below curvature
+  double smallest = 1e-5;
+  double largest = 2e-2;
+};
+
+struct epsilon_choice {
+  double epsilon = 0;
+  double noise = 0;           // s: standard deviation of one loss
+  double bias = 0;            // b: the quotient errs by b e^2
+  double slope = 0;           // root mean square of the measured slopes
+  double relative_error = 0;  // predicted rms error at epsilon, over `slope`
+  index_t losses = 0;         // evaluated for this choice
+};
+
+/// `losses_at(std::span<const query>)` returns one loss for each query, as a vector of doubles; it
+/// is called once for each direction with 9 queries. Throws on losses that are not finite.
+template <class LossesAt>
+epsilon_choice choose_epsilon(LossesAt&& losses_at, const epsilon_options& options = {}) {
+  require(options.directions >= 1 && options.near > 0 && options.far > options.near,
+          "choose_epsilon: wanted at least one direction and 0 < near < far");
+  const double h = options.near;
+  const double e = options.far;
+  double second = 0, cubic = 0, slope = 0;
+  index_t count = 0;
+  for (int d = 0; d < options.directions; ++d) {
+    const seed_t seed =
+        derive_seed(options.seed, purpose::directions, ~static_cast<std::uint64_t>(d));
+    std::vector<query> wanted;
+    for (const double at : {-2 * h, -h, 0.0, h, 2 * h, -e, e, -2 * e, 2 * e}) {
+      wanted.push_back({.seed = seed, .scale = at});
+    }
+    const std::vector<double> loss = losses_at(std::span<const query>(wanted));
+    require(loss.size() == wanted.size(), "choose_epsilon: ", loss.size(), " losses for ",
+            wanted.size(), " points");
+    for (const double l : loss) {
+      require(std::isfinite(l), "choose_epsilon: a loss is ", l);
+    }
+    count += static_cast<index_t>(loss.size());
+    for (std::size_t i = 1; i < 4; ++i) {
+      const double bend = loss[i - 1] - 2 * loss[i] + loss[i + 1];
+      second += bend * bend / (3.0 * options.directions);
+    }
+    const double one = (loss[6] - loss[5]) / (2 * e);
+    const double two = (loss[8] - loss[7]) / (4 * e);
+    const double b = (two - one) / (3 * e * e);
+    cubic += b * b / options.directions;
+    slope += one * one / options.directions;
+  }
+  epsilon_choice out;
+  out.noise = std::sqrt(second / 6);
+  out.bias = std::sqrt(cubic);
+  out.slope = std::sqrt(slope);
+  out.losses = count;
+  const double best = std::pow(out.noise * out.noise / (4 * out.bias * out.bias), 1.0 / 6);
+  // No noise: as small as allowed. No curvature: as large as allowed.
+  out.epsilon = out.noise == 0  ? options.smallest
+                : out.bias == 0 ? options.largest
+                                : std::clamp(best, options.smallest, options.largest);
+  const double rounding = out.noise * out.noise / (2 * out.epsilon * out.epsilon);
+  const double curvature = out.bias * out.epsilon * out.epsilon;
+  out.relative_error =
+      out.slope == 0 ? 0.0 : std::sqrt(rounding + curvature * curvature) / out.slope;
+  return out;
+}
+
+}  // namespace zoq

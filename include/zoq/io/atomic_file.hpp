@@ -1,0 +1,141 @@
+// Writes a file whole or not at all: a reader sees the old contents or the new, never a part.
+//
+//     zoq::atomic_file out("delta.safetensors");
+//     out.write(header);
+//     out.write(values);
+//     out.commit();                                   // without it nothing changes
+//     zoq::write_file_atomically("rows.txt", text);   // in one call
+//
+// The bytes go to a temporary file in the same folder; commit() flushes it to the disk, renames it
+// over the target (which POSIX makes atomic), and flushes the folder, so that a power cut keeps the
+// promise too.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+class atomic_file {
+ public:
+  /// Creates the temporary file; `path` stays as it is until commit(). Throws `error`, naming `path`
+  /// and the cause, when the folder is missing or read-only, or `path` is a directory.
+  explicit atomic_file(std::string path) : path_(std::move(path)) {
+    struct stat facts = {};
+    require(::stat(path_.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode), path_,
+            ": is a directory, wanted a file");
+    std::random_device source;
+    for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
+      temporary_ = text(path_, ".", source(), ".part");
+      // The mode honours the umask, as a file written plainly would.
+      descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) {
+        break;
+      }
+    }
+    require(descriptor_ >= 0, path_, ": cannot create: ", std::strerror(errno));
+  }
+
+  atomic_file(const atomic_file&) = delete;
+  atomic_file& operator=(const atomic_file&) = delete;
+
+  /// Removes the temporary file unless it was committed.
+  ~atomic_file() { abandon(); }
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+  /// Appends `bytes`. Throws `error`, naming the file and the cause, e.g. a full disk. Unbuffered:
+  /// many small pieces are better joined first.
+  void write(std::span<const std::byte> bytes) {
+    require(descriptor_ >= 0, path_, ": written after the end");
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(descriptor_, bytes.data(), bytes.size());
+      if (n < 0 && errno == EINTR) {
+        continue;
+      }
+      require(n > 0, path_, ": cannot write: ", std::strerror(n < 0 ? errno : EIO));
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+    }
+  }
+  void write(std::string_view chars) {
+    write(std::as_bytes(std::span<const char>(chars.data(), chars.size())));
+  }
+
+  /// Puts what was written in the place of `path`. Throws `error`, naming the file and the cause, and
+  /// then leaves `path` as it was.
+  void commit() {
+    require(descriptor_ >= 0, path_, ": committed twice");
+    check(flush(descriptor_), "flush");
+    check(::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR, "close");
+    check(std::rename(temporary_.c_str(), path_.c_str()) == 0, "rename a temporary file to");
+    temporary_.clear();
+    flush_folder();
+  }
+
+ private:
+  static bool flush(int descriptor) {
+    int result = 0;
+    do {
+      result = ::fsync(descriptor);
+    } while (result != 0 && errno == EINTR);
+    return result == 0 || errno == EINVAL;  // EINVAL: a file system that knows no flush
+  }
+
+  void check(bool done, const char* what) {
+    if (!done) {
+      const int cause = errno;
+      abandon();
+      fail(path_, ": cannot ", what, " it: ", std::strerror(cause));
+    }
+  }
+
+  // The file is already in place: an error here is none of the caller's concern.
+  void flush_folder() const {
+    const std::size_t slash = path_.rfind('/');
+    const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+    const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor >= 0) {
+      flush(descriptor);
+      ::close(descriptor);
+    }
+  }
+
+  void abandon() noexcept {
+    if (descriptor_ >= 0) {
+      ::close(std::exchange(descriptor_, -1));
+    }
+    if (!temporary_.empty()) {
+      ::unlink(temporary_.c_str());
+      temporary_.clear();
+    }
+  }
+
+  std::string path_;
+  std::string temporary_;  // empty once committed or abandoned
+  int descriptor_ = -1;
+};
+
+/// Replaces the contents of `path` by `chars`, whole or not at all. Throws as atomic_file does.
+inline void write_file_atomically(const std::string& path, std::string_view chars) {
+  atomic_file file(path);
+  file.write(chars);
+  file.commit();
+}
+
+}  // namespace zoq

@@ -1,0 +1,106 @@
+// A file's bytes as memory, read-only: nothing is copied, pages come from the disk when touched and
+// are shared between processes.
+//
+//     zoq::mapped_file file("model.gguf");
+//     std::span<const std::byte> bytes = file.bytes();
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+/// Move-only; the address of the bytes survives a move. Another process that shortens the file while
+/// it is mapped makes a later access fail with SIGBUS: replace files by renaming, as atomic_file
+/// does, and the mapping keeps the old contents.
+class mapped_file {
+ public:
+  mapped_file() = default;
+
+  /// Maps the whole file; constant time. An empty file has no bytes. Throws `error`, naming file and
+  /// cause, when it cannot be opened or is no regular file.
+  explicit mapped_file(std::string path) : path_(std::move(path)) {
+    const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    require(descriptor >= 0, path_, ": cannot open: ", std::strerror(errno));
+    const closer close_at_end{descriptor};
+    struct stat facts = {};
+    require(::fstat(descriptor, &facts) == 0, path_, ": cannot stat: ", std::strerror(errno));
+    require(!S_ISDIR(facts.st_mode), path_, ": is a directory, wanted a file");
+    require(S_ISREG(facts.st_mode), path_, ": is not a regular file");
+    if (facts.st_size == 0) {
+      return;
+    }
+    void* address = ::mmap(nullptr, static_cast<std::size_t>(facts.st_size), PROT_READ, MAP_PRIVATE,
+                           descriptor, 0);
+    require(address != MAP_FAILED, path_, ": cannot map ", facts.st_size,
+            " bytes: ", std::strerror(errno));
+    data_ = static_cast<const std::byte*>(address);
+    size_ = static_cast<std::size_t>(facts.st_size);
+  }
+
+  mapped_file(mapped_file&& other) noexcept
+      : path_(std::move(other.path_)),
+        data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
+  mapped_file& operator=(mapped_file&& other) noexcept {
+    if (this != &other) {
+      unmap();
+      path_ = std::move(other.path_);
+      data_ = std::exchange(other.data_, nullptr);
+      size_ = std::exchange(other.size_, 0);
+    }
+    return *this;
+  }
+  ~mapped_file() { unmap(); }
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_}; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+  /// Asks the system to read all pages soon. Only a hint: no effect on what is read, no errors.
+  void will_need() const { advise(MADV_WILLNEED); }
+
+  /// Gives the pages in memory back to the system; a later access reads them from the file again.
+  void drop_pages() const { advise(MADV_DONTNEED); }
+
+ private:
+  struct closer {
+    int descriptor;
+    explicit closer(int d) : descriptor(d) {}
+    closer(const closer&) = delete;
+    closer& operator=(const closer&) = delete;
+    ~closer() { ::close(descriptor); }
+  };
+
+  void advise(int what) const {
+    if (data_ != nullptr) {
+      // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): madvise changes no byte
+      ::madvise(const_cast<std::byte*>(data_), size_, what);
+    }
+  }
+  void unmap() noexcept {
+    if (data_ != nullptr) {
+      // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): the mapping itself is ours
+      ::munmap(const_cast<std::byte*>(data_), size_);
+    }
+  }
+
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace zoq

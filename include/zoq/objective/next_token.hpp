@@ -1,0 +1,39 @@
+// next_token: the mean negative log-likelihood of a row's continuation, given its prompt.
+//
+//     loss = -(1/n) sum_i log p(token_i | prompt, token_<i)
+//
+// Serves completions ("prompt", "completion") and plain text, whose prompt is its first token.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/objective/objective.hpp"
+
+namespace zoq {
+
+struct next_token {
+  static constexpr std::string_view name = "next_token";
+
+  /// Throws unless the row has exactly one continuation.
+  static void pack(const example& row, packing& batch) {
+    require(row.continuations.size() == 1, "a row has ", row.continuations.size(),
+            " continuations, wanted 1");
+    pack_continuation(row.continuations[0], batch.add(row.prompt), batch);
+  }
+
+  /// scores: the log-likelihoods of the continuation's tokens.
+  [[nodiscard]] static double loss(const example&, std::span<const double> scores) {
+    double sum = 0;
+    for (const double s : scores) {
+      sum += s;
+    }
+    return -sum / static_cast<double>(scores.size());
+  }
+};
+static_assert(objective<next_token>);
+
+}  // namespace zoq

@@ -1,0 +1,79 @@
+// option_likelihood: choose among texts by their likelihood after a prompt.
+//
+//     s_o = mean (or sum) over the option's tokens of log p;   loss = -log softmax(s)[answer]
+//
+// The prompt is computed once for all options. Malladi et al., "MeZO", arXiv 2305.17333.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/objective/objective.hpp"
+
+namespace zoq {
+
+enum class option_score { mean, sum };  // over the tokens of an option
+
+struct option_likelihood {
+  static constexpr std::string_view name = "option_likelihood";
+  option_score score = option_score::mean;
+
+  /// Throws unless there are at least two options, none empty, and the answer is one of them.
+  static void pack(const example& row, packing& batch) {
+    require(row.continuations.size() >= 2, "a row has ", row.continuations.size(),
+            " options, wanted at least 2");
+    require(row.answer >= 0 && row.answer < static_cast<index_t>(row.continuations.size()),
+            "answer ", row.answer, " is outside the ", row.continuations.size(), " options");
+    const index_t prompt = batch.add(row.prompt);
+    for (const auto& option : row.continuations) {
+      pack_continuation(option, prompt, batch);
+    }
+  }
+
+  /// scores: the log-likelihoods of all options' tokens, one option after another.
+  [[nodiscard]] double loss(const example& row, std::span<const double> scores) const {
+    const std::vector<double> s = option_scores(row, scores);
+    double largest = s[0];
+    for (const double x : s) {
+      largest = std::fmax(largest, x);
+    }
+    double total = 0;
+    for (const double x : s) {
+      total += std::exp(x - largest);
+    }
+    return largest + std::log(total) - s[static_cast<std::size_t>(row.answer)];
+  }
+
+  /// The option of the highest score; the first of equals.
+  [[nodiscard]] index_t choice(const example& row, std::span<const double> scores) const {
+    const std::vector<double> s = option_scores(row, scores);
+    std::size_t best = 0;
+    for (std::size_t o = 1; o < s.size(); ++o) {
+      best = s[o] > s[best] ? o : best;
+    }
+    return static_cast<index_t>(best);
+  }
+
+ private:
+  [[nodiscard]] std::vector<double> option_scores(const example& row,
+                                                  std::span<const double> scores) const {
+    std::vector<double> out;
+    std::size_t at = 0;
+    for (const auto& option : row.continuations) {
+      double sum = 0;
+      for (std::size_t i = 0; i < option.size(); ++i) {
+        sum += scores[at++];
+      }
+      out.push_back(score == option_score::sum ? sum : sum / static_cast<double>(option.size()));
+    }
+    return out;
+  }
+};
+static_assert(choosing_objective<option_likelihood>);
+
+}  // namespace zoq

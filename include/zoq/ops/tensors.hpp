@@ -1,0 +1,57 @@
+// The tensors of a model by number: what views, masks and scores speak of.
+//
+//     for (const zoq::model_tensor& t : model.tensors()) { t.name; t.weight.rows(); t.role; }
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/hash.hpp"
+#include "zoq/quant/formats.hpp"
+
+namespace zoq {
+
+enum class tensor_role { embedding, norm, linear, head };
+
+struct model_tensor {
+  std::string name;    // as in the file: "blk.3.ffn_down.weight"
+  any_packed weight;   // [O, C]; a norm's gain is [1, C]
+  tensor_role role = tensor_role::linear;
+};
+
+/// The number of the tensor of this name, or -1.
+inline index_t find_tensor(std::span<const model_tensor> tensors, std::string_view name) {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].name == name) {
+      return static_cast<index_t>(i);
+    }
+  }
+  return -1;
+}
+
+/// Weights in the matrices of linear layers.
+inline index_t linear_weights(std::span<const model_tensor> tensors) {
+  index_t n = 0;
+  for (const model_tensor& t : tensors) {
+    n += t.role == tensor_role::linear ? t.weight.rows() * t.weight.columns() : 0;
+  }
+  return n;
+}
+
+/// Names a model by its contents: names, shapes, formats and bytes. Reads every byte once.
+inline std::string hash_of(std::span<const model_tensor> tensors) {
+  content_hash h;
+  for (const model_tensor& t : tensors) {
+    h.add(t.name).add(t.weight.format().name);
+    h.add(static_cast<std::uint64_t>(t.weight.rows()));
+    h.add(static_cast<std::uint64_t>(t.weight.columns()));
+    h.add({t.weight.bytes(), static_cast<std::size_t>(t.weight.byte_count())});
+  }
+  return h.hex();
+}
+
+}  // namespace zoq

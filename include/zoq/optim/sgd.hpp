@@ -1,0 +1,40 @@
+// sgd: w <- w - rate * schedule * g.
+//
+//     zoq::sgd optimizer{.rate = 3e-4};
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <string_view>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/optim/optimizer.hpp"
+
+namespace zoq {
+
+struct sgd {
+  static constexpr std::string_view name = "sgd";
+  static constexpr int state_floats = 0;
+  static constexpr bool needs_norm = false;
+  double rate = 3e-4;
+
+  struct rule {
+    float rate;
+    // One rounding: the same bits with and without fused instructions.
+    ZOQ_HD float operator()(float value, float gradient, float*) const {
+      return std::fma(-rate, gradient, value);
+    }
+  };
+
+  /// Throws unless the rate is finite and not negative.
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    require(std::isfinite(rate) && rate >= 0, "sgd: the rate is ", rate,
+            ", wanted a finite number of at least 0");
+    return {static_cast<float>(rate * facts.schedule)};
+  }
+};
+static_assert(optimizer<sgd>);
+
+}  // namespace zoq

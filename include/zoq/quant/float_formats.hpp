@@ -1,0 +1,69 @@
+// The unquantised formats as schemes of one value a block, so that float and quantised weights mix
+// freely: f32_format, f16_format, bf16_format.
+//
+//     static_assert(zoq::info_of<zoq::bf16_format>().block_bytes == 2);
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/half.hpp"
+#include "zoq/quant/scheme.hpp"
+
+namespace zoq {
+
+struct f32_format {
+  static constexpr std::string_view name = "f32";
+  static constexpr std::uint32_t gguf_type = 0;
+  static constexpr int block_size = 1;
+  struct row {};
+  struct block {
+    float value;
+  };
+  ZOQ_HD static void decode(const row&, const block& b, float* y) { *y = b.value; }
+  static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
+    for (index_t i = 0; i < columns; ++i) {
+      blocks[i].value = x[i];
+    }
+  }
+};
+static_assert(quant_scheme<f32_format>);
+
+struct f16_format {
+  static constexpr std::string_view name = "f16";
+  static constexpr std::uint32_t gguf_type = 1;
+  static constexpr int block_size = 1;
+  struct row {};
+  struct block {
+    f16 value;
+  };
+  ZOQ_HD static void decode(const row&, const block& b, float* y) { *y = to_float(b.value); }
+  static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
+    for (index_t i = 0; i < columns; ++i) {
+      blocks[i].value = to_f16(x[i]);
+    }
+  }
+};
+static_assert(quant_scheme<f16_format>);
+
+struct bf16_format {
+  static constexpr std::string_view name = "bf16";
+  static constexpr std::uint32_t gguf_type = 30;
+  static constexpr int block_size = 1;
+  struct row {};
+  struct block {
+    bf16 value;
+  };
+  ZOQ_HD static void decode(const row&, const block& b, float* y) { *y = to_float(b.value); }
+  static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
+    for (index_t i = 0; i < columns; ++i) {
+      blocks[i].value = to_bf16(x[i]);
+    }
+  }
+};
+static_assert(quant_scheme<bf16_format>);
+
+}  // namespace zoq

@@ -1,0 +1,122 @@
+// The list of formats, and a matrix in any one of them. This is the only place that names them all,
+// and the only run-time switch on the format: one visit per call of an operation.
+//
+//     any_packed w = zoq::packed_as(gguf_type, bytes, rows, columns, "blk.0.attn_q.weight");
+//     w.visit([&](const auto& packed) { zoq::decode_row(packed, 0, y); });
+//     std::optional<format_info> f = zoq::find_format(3);     // q4_1: 32 values in 20 bytes
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/quant/float_formats.hpp"
+#include "zoq/quant/packed_view.hpp"
+#include "zoq/quant/q4_0.hpp"
+#include "zoq/quant/q4_1.hpp"
+#include "zoq/quant/q8_0.hpp"
+#include "zoq/quant/scheme.hpp"
+
+namespace zoq {
+
+template <quant_scheme... S>
+struct format_list {
+  using any = std::variant<packed_view<S>...>;
+  /// Calls f(S{}) for every format in turn.
+  template <class F>
+  static constexpr void for_each(F&& f) {
+    (f(S{}), ...);
+  }
+};
+
+using formats = format_list<f32_format, f16_format, bf16_format, q8_0, q4_0, q4_1>;
+
+/// What a reader needs to know of a format.
+struct format_info {
+  std::string_view name;
+  std::uint32_t gguf_type = no_gguf_type;
+  int block_size = 1;       // values
+  index_t block_bytes = 0;  // bytes of one block
+  /// Bytes of `rows` x `columns` values; columns must be a multiple of block_size.
+  [[nodiscard]] constexpr index_t bytes(index_t rows, index_t columns) const {
+    return rows * (columns / block_size) * block_bytes;
+  }
+};
+
+template <quant_scheme S>
+constexpr format_info info_of() {
+  return {S::name, S::gguf_type, S::block_size, static_cast<index_t>(sizeof(typename S::block))};
+}
+
+/// The format with this GGUF type id, if the list has it.
+constexpr std::optional<format_info> find_format(std::uint32_t gguf_type) {
+  std::optional<format_info> found;
+  formats::for_each([&]<class S>(S) {
+    if (S::gguf_type == gguf_type && gguf_type != no_gguf_type) {
+      found = info_of<S>();
+    }
+  });
+  return found;
+}
+
+/// The format of this name ("q4_1"), if the list has it.
+constexpr std::optional<format_info> find_format(std::string_view name) {
+  std::optional<format_info> found;
+  formats::for_each([&]<class S>(S) {
+    if (S::name == name) {
+      found = info_of<S>();
+    }
+  });
+  return found;
+}
+
+/// A matrix in any of the formats. Owns nothing.
+struct any_packed {
+  formats::any of;
+
+  template <class F>
+  decltype(auto) visit(F&& f) const {
+    return std::visit(std::forward<F>(f), of);
+  }
+  [[nodiscard]] index_t rows() const {
+    return visit([](const auto& w) { return w.shape[0]; });
+  }
+  [[nodiscard]] index_t columns() const {
+    return visit([](const auto& w) { return w.shape[1]; });
+  }
+  [[nodiscard]] format_info format() const {
+    return visit([]<class S>(const packed_view<S>&) { return info_of<S>(); });
+  }
+  [[nodiscard]] const std::byte* bytes() const {
+    return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.blocks); });
+  }
+  [[nodiscard]] index_t byte_count() const {
+    return visit([](const auto& w) { return w.byte_count(); });
+  }
+};
+
+/// Views `bytes` as `rows` x `columns` values of the format with this GGUF id. The caller has
+/// checked that the bytes are there. `name` is used in messages. Throws on an unknown format and on
+/// columns that are no multiple of its block.
+inline any_packed packed_as(std::uint32_t gguf_type, const std::byte* bytes, index_t rows,
+                            index_t columns, std::string_view name) {
+  std::optional<any_packed> out;
+  formats::for_each([&]<class S>(S) {
+    if (S::gguf_type == gguf_type) {
+      require(columns % S::block_size == 0, name, ": ", columns, " columns are no multiple of ",
+              S::name, "'s block of ", S::block_size);
+      out = any_packed{packed_view<S>{
+          reinterpret_cast<const typename S::block*>(bytes), nullptr, {rows, columns}}};
+    }
+  });
+  require(out.has_value(), name, ": unknown format, GGUF type ", gguf_type);
+  return *out;
+}
+
+}  // namespace zoq

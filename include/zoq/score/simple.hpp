@@ -1,0 +1,89 @@
+// Scores that need no data: the size of a weight, and chance. The controls that Fisher must beat.
+//
+//     auto large = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.001});
+//     auto any = zoq::top_k(zoq::random_score(model.tensors(), seed), {.density = 0.001});
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/ops/tensors.hpp"
+#include "zoq/random/philox.hpp"
+#include "zoq/random/seeds.hpp"
+
+namespace zoq {
+
+/// score = |decoded weight|.
+class magnitude {
+ public:
+  static constexpr std::string_view name = "magnitude";
+  explicit magnitude(std::span<const model_tensor> tensors) : tensors_(tensors) {}
+
+  [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
+
+  /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer.
+  template <class Visit>
+  void visit(Visit&& visit) const {
+    std::vector<float> scores;
+    for (const model_tensor& t : tensors_) {
+      if (t.role != tensor_role::linear) {
+        continue;
+      }
+      const index_t columns = t.weight.columns();
+      scores.resize(static_cast<std::size_t>(t.weight.rows() * columns));
+      t.weight.visit([&](const auto& w) {
+        for (index_t o = 0; o < w.shape[0]; ++o) {
+          decode_row(w, o, scores.data() + o * columns);
+        }
+      });
+      for (float& s : scores) {
+        s = std::fabs(s);
+      }
+      visit(t.name, t.weight.rows(), columns, std::span<const float>(scores));
+    }
+  }
+
+ private:
+  std::span<const model_tensor> tensors_;
+};
+
+/// score = a uniform number in [0, 1), keyed by (seed, tensor, element).
+class random_score {
+ public:
+  static constexpr std::string_view name = "random";
+  random_score(std::span<const model_tensor> tensors, seed_t seed)
+      : tensors_(tensors), seed_(seed) {}
+
+  [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
+
+  template <class Visit>
+  void visit(Visit&& visit) const {
+    std::vector<float> scores;
+    for (std::size_t n = 0; n < tensors_.size(); ++n) {
+      const model_tensor& t = tensors_[n];
+      if (t.role != tensor_role::linear) {
+        continue;
+      }
+      const seed_t seed = derive_seed(seed_, purpose::masks, n);
+      scores.resize(static_cast<std::size_t>(t.weight.rows() * t.weight.columns()));
+      for (std::size_t i = 0; i < scores.size(); i += 4) {
+        const words4 w = philox(seed, i / 4);
+        for (std::size_t j = 0; j < 4 && i + j < scores.size(); ++j) {
+          scores[i + j] = static_cast<float>(w.at[j] >> 8) * 0x1p-24f;  // 24 bits are exact
+        }
+      }
+      visit(t.name, t.weight.rows(), t.weight.columns(), std::span<const float>(scores));
+    }
+  }
+
+ private:
+  std::span<const model_tensor> tensors_;
+  seed_t seed_;
+};
+
+}  // namespace zoq

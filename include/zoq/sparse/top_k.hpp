@@ -1,0 +1,135 @@
+// top_k: the entries of largest score, per matrix or over all, from scores that come one matrix at a
+// time, so that no buffer of the model's size is needed.
+//
+//     zoq::mask m = zoq::top_k(scores, {.density = 0.001, .per = zoq::scope::matrix});
+//
+// `scores` is anything with entries(), the number of all scores, and visit(f), which calls
+// f(tensor, rows, columns, span of floats) for each matrix. k = floor(density * entries), of each
+// matrix or of all together. Of equal scores the
+// earlier matrix and the smaller index win, so a mask is a function of its scores.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/sparse/mask.hpp"
+
+namespace zoq {
+
+enum class scope { matrix, global };
+
+struct top_k_options {
+  double density = 0.001;
+  scope per = scope::matrix;
+};
+
+/// The scope of this name. Throws, naming the choices.
+inline scope scope_named(std::string_view name) {
+  require(name == "matrix" || name == "global", "unknown scope \"", name, "\": matrix or global");
+  return name == "matrix" ? scope::matrix : scope::global;
+}
+
+/// Takes scores matrix by matrix. Memory: the result, and at most 2^20 + k candidates meanwhile.
+class top_k_selector {
+ public:
+  /// `entries` of all the matrices that will come. Throws unless the density is in (0, 1].
+  top_k_selector(const top_k_options& options, index_t entries)
+      : options_(options), entries_(entries) {
+    require(options.density > 0 && options.density <= 1, "density ", options.density,
+            " is outside (0, 1]");
+  }
+
+  /// scores: [rows * columns]. Throws on a NaN, naming tensor and index.
+  void add(std::string_view tensor, index_t rows, index_t columns, std::span<const float> scores) {
+    require(static_cast<index_t>(scores.size()) == rows * columns &&
+                rows <= std::numeric_limits<std::int32_t>::max() / columns,
+            "top_k: ", tensor, " has ", scores.size(), " scores for ", rows, " x ", columns);
+    const auto number = static_cast<std::int32_t>(chosen_.tensors.size());
+    chosen_.tensors.push_back({std::string(tensor), rows, columns, {}});
+    seen_ += rows * columns;
+    require(seen_ <= entries_, "top_k: ", seen_, " scores and more, ", entries_, " were announced");
+    const index_t wanted = share(options_.per == scope::matrix ? rows * columns : entries_);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      require(!std::isnan(scores[i]), "top_k: score ", i, " of ", tensor, " is NaN");
+      candidates_.push_back({scores[i], number, static_cast<std::int32_t>(i)});
+      if (candidates_.size() >= (std::size_t{1} << 20) + static_cast<std::size_t>(wanted)) {
+        keep_best(wanted);
+      }
+    }
+    keep_best(wanted);
+    if (options_.per == scope::matrix) {
+      hand_over();
+    }
+  }
+
+  /// The mask. The selector is used up.
+  mask finish() {
+    if (options_.per == scope::global) {
+      hand_over();
+    }
+    return std::move(chosen_);
+  }
+
+ private:
+  struct candidate {
+    float score;
+    std::int32_t tensor, index;
+    bool operator<(const candidate& other) const {  // the better one comes first
+      if (score != other.score) {
+        return score > other.score;
+      }
+      return tensor != other.tensor ? tensor < other.tensor : index < other.index;
+    }
+  };
+
+  // floor(density * n): the tiny excess keeps 0.001 * 1000 from falling below 1.
+  [[nodiscard]] index_t share(index_t n) const {
+    return std::min(n, static_cast<index_t>(options_.density * static_cast<double>(n) *
+                                            (1 + 1e-12)));
+  }
+
+  void keep_best(index_t k) {
+    const auto wanted = static_cast<std::size_t>(k);
+    if (candidates_.size() > wanted) {
+      std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end());
+      candidates_.resize(wanted);
+    }
+  }
+
+  void hand_over() {
+    for (const candidate& c : candidates_) {
+      chosen_.tensors[static_cast<std::size_t>(c.tensor)].index.push_back(c.index);
+    }
+    for (tensor_mask& t : chosen_.tensors) {
+      if (!std::is_sorted(t.index.begin(), t.index.end())) {
+        std::sort(t.index.begin(), t.index.end());
+      }
+    }
+    candidates_.clear();
+  }
+
+  top_k_options options_;
+  index_t entries_ = 0, seen_ = 0;
+  std::vector<candidate> candidates_;
+  mask chosen_;
+};
+
+template <class Scores>
+mask top_k(const Scores& scores, const top_k_options& options = {}) {
+  top_k_selector selector(options, scores.entries());
+  scores.visit([&](std::string_view tensor, index_t rows, index_t columns,
+                   std::span<const float> values) { selector.add(tensor, rows, columns, values); });
+  return selector.finish();
+}
+
+}  // namespace zoq

@@ -1,0 +1,181 @@
+// trainer: tunes the values of a view by forward passes alone.
+//
+//     zoq::trainer trainer{exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{}};
+//     trainer.run(rows, {.steps = 400});
+//
+// A step asks the estimator for branches, moves the view to all of them, evaluates the batch once
+// with the branches stacked, and applies the estimate. The batch is a function of (seed, step).
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/data/row_order.hpp"
+#include "zoq/estimate/epsilon.hpp"
+#include "zoq/train/evaluate.hpp"
+#include "zoq/train/step.hpp"
+#include "zoq/view/view.hpp"
+
+namespace zoq {
+
+struct train_options {
+  std::uint64_t steps = 400;
+  index_t batch_size = 16;
+  seed_t seed = 0;
+  any_direction direction = gaussian{};
+  any_schedule schedule = constant{};
+  index_t stacked_rows = 1024;      // activations of all branches in memory at a time
+  index_t stacked_branches = 8;     // branches in one forward pass
+};
+
+/// What the forwards of a run have cost so far.
+struct train_cost {
+  index_t evaluations = 0;  // losses of a whole batch
+  index_t tokens = 0;       // forwarded
+  double seconds = 0;       // inside forwards
+};
+
+template <executor X, class Model, parameter_view<X> View, objective Objective,
+          estimator<X> Estimator, optimizer Optimizer>
+class trainer {
+ public:
+  /// Keeps references: executor, model and view must outlive the trainer.
+  trainer(const X& exec, const Model& model, View& view, Objective objective, Estimator estimator,
+          Optimizer optimizer)
+      : exec_(exec),
+        view_(view),
+        objective_(std::move(objective)),
+        estimator_(std::move(estimator)),
+        optimizer_(optimizer),
+        pass_(forward_of(exec, model)) {}
+
+  /// Prepares a run over `rows`, which must outlive it. Throws when there are none.
+  void start(std::span<const example> rows, const train_options& options) {
+    require(options.stacked_rows > 0 && options.stacked_branches > 0,
+            "trainer: stacked rows and branches must be positive");
+    rows_ = rows;
+    options_ = options;
+    order_.emplace(static_cast<index_t>(rows.size()), options.batch_size, options.seed);
+    step_.emplace(exec_, view_.order(), estimator_, optimizer_,
+                  recipe{options.steps, options.seed, options.direction, options.schedule});
+  }
+
+  /// Starts, takes all steps, and leaves the view at its last values. `after(step_result)` may
+  /// return false to stop early.
+  template <class After>
+  void run(std::span<const example> rows, const train_options& options, After&& after) {
+    start(rows, options);
+    while (!step_->done() && after(advance())) {
+    }
+    view_.move_to_values(exec_);
+  }
+  void run(std::span<const example> rows, const train_options& options) {
+    run(rows, options, [](const step_result&) { return true; });
+  }
+
+  /// One step.
+  step_result advance() {
+    const std::uint64_t now = step_->next();
+    return step_->advance(view_.values().data,
+                          [&](std::span<const query> asked, std::vector<answer>& answers) {
+                            losses(asked, now, answers);
+                          });
+  }
+
+  /// One recorded step: the same, with the losses of an earlier run instead of forwards.
+  step_result replay(std::span<const answer> recorded) {
+    std::size_t used = 0;
+    return step_->advance(view_.values().data,
+                          [&](std::span<const query> asked, std::vector<answer>& answers) {
+                            require(used + asked.size() <= recorded.size(), "step ", step_->next(),
+                                    ": the record has ", recorded.size(), " losses, more are asked");
+                            answers.insert(answers.end(), recorded.begin() + static_cast<long>(used),
+                                           recorded.begin() + static_cast<long>(used + asked.size()));
+                            used += asked.size();
+                          });
+  }
+
+  /// Chooses the epsilon on the first batch; see estimate/epsilon.hpp. Changes nothing.
+  epsilon_choice measure_epsilon(epsilon_options how = {}) {
+    how.seed = options_.seed;
+    const auto choice = choose_epsilon(
+        [&](std::span<const query> asked) {
+          std::vector<answer> answers;
+          losses(asked, 0, answers);
+          std::vector<double> out;
+          for (const answer& a : answers) {
+            out.push_back(a.loss);
+          }
+          return out;
+        },
+        how);
+    view_.move_to_values(exec_);
+    return choice;
+  }
+  /// For an epsilon that was measured: takes effect at the next start.
+  Estimator& estimator_settings() { return estimator_; }
+
+  /// Loss and accuracy of rows at the view's present values.
+  template <class After>
+  evaluation measure(std::span<const example> rows, After&& after) {
+    view_.move_to_values(exec_);
+    std::vector<const example*> at;
+    for (const example& row : rows) {
+      at.push_back(&row);
+    }
+    return evaluate(pass_, view_.branches(), objective_, at, {options_.stacked_rows}, after);
+  }
+
+  [[nodiscard]] const train_cost& cost() const { return cost_; }
+  [[nodiscard]] auto& steps() { return *step_; }
+  [[nodiscard]] const auto& pass() const { return pass_; }
+
+ private:
+  // The losses at the queries, in groups of one batch and at most `stacked_branches`.
+  void losses(std::span<const query> asked, std::uint64_t now, std::vector<answer>& answers) {
+    for (std::size_t first = 0; first < asked.size();) {
+      std::size_t last = first + 1;
+      while (last < asked.size() && asked[last].batch == asked[first].batch &&
+             static_cast<index_t>(last - first) < options_.stacked_branches) {
+        ++last;
+      }
+      const auto group = asked.subspan(first, last - first);
+      const std::uint64_t number = group[0].batch == query::this_batch ? now : group[0].batch;
+      std::vector<const example*> batch;
+      for (const index_t row : order_->batch(number)) {
+        batch.push_back(&rows_[static_cast<std::size_t>(row)]);
+      }
+      view_.move_to(exec_, options_.direction, group);
+      const evaluation e =
+          evaluate(pass_, view_.branches(), objective_, batch, {options_.stacked_rows});
+      cost_.evaluations += static_cast<index_t>(group.size());
+      cost_.tokens += e.tokens;
+      cost_.seconds += e.seconds;
+      for (const total& t : e.branch) {
+        answers.push_back({t.mean()});
+      }
+      first = last;
+    }
+  }
+
+  const X& exec_;
+  View& view_;
+  Objective objective_;
+  Estimator estimator_;
+  Optimizer optimizer_;
+  decltype(forward_of(std::declval<const X&>(), std::declval<const Model&>())) pass_;
+  std::span<const example> rows_;
+  train_options options_;
+  std::optional<row_order> order_;
+  std::optional<stepper<X, Estimator, Optimizer>> step_;
+  train_cost cost_;
+};
+
+}  // namespace zoq
