@@ -82,8 +82,8 @@ TEST_CASE("atomic_file: errors name the file and the cause") {
   CHECK(message_of([&] { atomic_file(folder.path()); }) ==
         folder.path() + ": is a directory, wanted a file");
   if (::geteuid() != 0) {  // root may write anywhere
-    std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_read |
-                                                    std::filesystem::perms::owner_exec);
+    std::filesystem::permissions(
+        folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
     CHECK(message_of([&] { atomic_file(folder / "x"); }) ==
           folder / "x" + ": cannot create: Permission denied");
     std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);

@@ -15,7 +15,11 @@ using zoq::index_t;
 using zoq::test::message_of;
 
 TEST_CASE("byte_reader: numbers and strings in order") {
-  const std::string bytes("\x01\x02\x03\x00\x00\x00\x00\x00\x00\x00" "abc" "\xff", 14);
+  const std::string bytes(
+      "\x01\x02\x03\x00\x00\x00\x00\x00\x00\x00"
+      "abc"
+      "\xff",
+      14);
   byte_reader in(std::as_bytes(std::span(bytes)), "file");
   CHECK(in.take<std::uint16_t>("a number") == 0x0201);
   CHECK(in.take_string("a string") == "abc");

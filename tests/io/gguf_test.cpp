@@ -24,7 +24,9 @@ namespace {
 
 const std::vector<float> floats = {1, 2, 3, 4, 5, 6, 7, 8};
 
-std::span<const std::byte> bytes_of(const std::vector<float>& x) { return std::as_bytes(std::span(x)); }
+std::span<const std::byte> bytes_of(const std::vector<float>& x) {
+  return std::as_bytes(std::span(x));
+}
 
 // Every kind of value, a matrix, a vector, a cube, and a tensor of an unknown type.
 void write_small(const std::string& path) {
@@ -118,14 +120,17 @@ TEST_CASE("gguf: a value of another kind, or none, is an error that names file a
   const gguf_file file = gguf_file::open(folder / "m.gguf");
   const std::string start = folder / "m.gguf" + ": metadata ";
   CHECK(message_of([&] { return file.get_string("gone"); }) == start + "gone is missing");
-  CHECK(message_of([&] { return file.get_string("u8"); }) == start + "u8 is of kind u8, wanted a string");
+  CHECK(message_of([&] { return file.get_string("u8"); }) ==
+        start + "u8 is of kind u8, wanted a string");
   CHECK(message_of([&] { return file.get_u64("f32"); }) ==
         start + "f32 is of kind f32, wanted an integer");
-  CHECK(message_of([&] { return file.get_u64("i8"); }) == start + "i8 is -100, wanted no negative value");
+  CHECK(message_of([&] { return file.get_u64("i8"); }) ==
+        start + "i8 is -100, wanted no negative value");
   CHECK(message_of([&] { return file.get_i64("u64"); }) == start + "u64 does not fit into 63 bits");
   CHECK(message_of([&] { return file.get_float("u8"); }) ==
         start + "u8 is of kind u8, wanted a floating-point number");
-  CHECK(message_of([&] { return file.get_bool("u8"); }) == start + "u8 is of kind u8, wanted a bool");
+  CHECK(message_of([&] { return file.get_bool("u8"); }) ==
+        start + "u8 is of kind u8, wanted a bool");
   CHECK(message_of([&] { return file.get_strings("ints"); }) ==
         start + "ints is an array of i16, wanted an array of strings");
   CHECK(message_of([&] { return file.get_integers("u8"); }) ==
@@ -275,7 +280,8 @@ TEST_CASE("gguf: hostile tensors") {
   CHECK(error_of(folder, hostile({1, 1, 1, 1, 1}, 0, 0)) ==
         "tensor w has 5 dimensions, wanted 1 to 4");
   CHECK(error_of(folder, hostile({4, 0}, 0, 0)) == "tensor w has an extent of 0");
-  CHECK(error_of(folder, hostile({~std::uint64_t{0}}, 0, 0)) == "tensor w has more than 2^62 values");
+  CHECK(error_of(folder, hostile({~std::uint64_t{0}}, 0, 0)) ==
+        "tensor w has more than 2^62 values");
   CHECK(error_of(folder, hostile({std::uint64_t{1} << 32, std::uint64_t{1} << 32}, 0, 0)) ==
         "tensor w has more than 2^62 values");
   CHECK(error_of(folder, hostile({std::uint64_t{1} << 31, std::uint64_t{1} << 31}, 0, 0)) ==
@@ -309,12 +315,14 @@ TEST_CASE("gguf_writer: wrong use names the tensor or the key") {
   zoq::gguf_writer out;
   out.set("k", 1);
   CHECK(message_of([&] { out.set("k", 2); }) == "gguf: metadata k comes twice");
-  CHECK(message_of([&] { out.add_tensor("w", {3, 3}, 0, bytes_of(floats)); }) ==
-        "gguf: tensor w has 32 bytes, its shape needs 36");
+  CHECK(message_of([&] {
+          out.add_tensor("w", {3, 3}, 0, bytes_of(floats));
+        }) == "gguf: tensor w has 32 bytes, its shape needs 36");
   CHECK(message_of([&] { out.add_tensor("w", {}, 0, bytes_of(floats)); }) ==
         "gguf: tensor w has 0 dimensions, wanted 1 to 4");
-  CHECK(message_of([&] { out.add_tensor("w", {8, 0}, 0, bytes_of(floats)); }) ==
-        "gguf: tensor w has extent 0");
+  CHECK(message_of([&] {
+          out.add_tensor("w", {8, 0}, 0, bytes_of(floats));
+        }) == "gguf: tensor w has extent 0");
   CHECK(message_of([&] { out.add_tensor("w", {8}, 3, bytes_of(floats)); }) ==
         "gguf: tensor w has 8 columns, no multiple of q4_1's block of 32");
   out.add_tensor("w", {8}, 0, bytes_of(floats));

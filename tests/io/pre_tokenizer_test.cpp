@@ -45,8 +45,7 @@ TEST_CASE("pre_tokenizer: llama-bpe takes up to three digits and any case of con
   const pre_tokenizer pre("llama-bpe");
   CHECK(split(pre, "12345") == words{"123", "45"});
   CHECK(split(pre, "DON'T he'll") == words{"DON", "'T", " he", "'ll"});
-  CHECK(split(pre, "(word) x!\r\n\r\n  y") ==
-        words{"(word", ")", " x", "!\r\n\r\n", " ", " y"});
+  CHECK(split(pre, "(word) x!\r\n\r\n  y") == words{"(word", ")", " x", "!\r\n\r\n", " ", " y"});
   CHECK(split(pre, "a \n\n  b") == words{"a", " \n\n", " ", " b"});
   CHECK(pre.takes_whole_words());
   CHECK(pre.adds_bos());
@@ -79,10 +78,12 @@ TEST_CASE("pre_tokenizer: classes of characters") {
   CHECK(split(pre, "e\xcc\x81!") == words{"e", "\xcc\x81!"});
 }
 
-TEST_CASE("pre_tokenizer: the pieces are the text, byte for byte, and invalid bytes cut as U+FFFD") {
-  const std::string_view parts[] = {"a",    "Z",    " ",    "\n",       "1",        "'",    "'s",
-                                    "!",    "\t",   "\xff", "\x80",     "\xc3\xa9", "\xe2", "\xf0\x9f",
-                                    "\xc0", "\xed\xa0\x80", "\xf5", "\x01", "$"};
+TEST_CASE(
+    "pre_tokenizer: the pieces are the text, byte for byte, and invalid bytes cut as U+FFFD") {
+  const std::string_view parts[] = {"a",    "Z",        " ",    "\n",           "1",    "'",
+                                    "'s",   "!",        "\t",   "\xff",         "\x80", "\xc3\xa9",
+                                    "\xe2", "\xf0\x9f", "\xc0", "\xed\xa0\x80", "\xf5", "\x01",
+                                    "$"};
   std::mt19937 random(1);
   for (const char* kind : {"gpt-2", "smollm", "llama-bpe", "qwen2", "default"}) {
     const pre_tokenizer pre(kind);

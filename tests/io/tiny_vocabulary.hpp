@@ -27,7 +27,8 @@ struct tiny_vocabulary {
   std::vector<std::string> merges;
   gguf_writer more;  // further metadata, e.g. bos_token_id
 
-  /// The ids 0 to 255 are the bytes, but for those in `missing`, which get a token that no text has.
+  /// The ids 0 to 255 are the bytes, but for those in `missing`, which get a token that no text
+  /// has.
   explicit tiny_vocabulary(std::string_view missing = "") {
     for (int byte = 0; byte < 256; ++byte) {
       const bool is_missing = missing.find(static_cast<char>(byte)) != std::string_view::npos;

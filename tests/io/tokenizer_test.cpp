@@ -34,8 +34,7 @@ tokenizer made_of(const tiny_vocabulary& v) {
 std::string error_of(const tiny_vocabulary& v) {
   const temporary_folder folder;
   v.write(folder / "v.gguf");
-  const std::string message =
-      message_of([&] { tokenizer(gguf_file::open(folder / "v.gguf")); });
+  const std::string message = message_of([&] { tokenizer(gguf_file::open(folder / "v.gguf")); });
   CHECK(is_one_line(message));
   const std::string prefix = folder / "v.gguf" + ": ";
   CHECK(message.rfind(prefix, 0) == 0);
@@ -55,8 +54,9 @@ TEST_CASE("tokenizer: without merges every byte is its own token") {
   CHECK_FALSE(tokens.adds_bos());
   CHECK(message_of([&] { return tokens.piece(256); }) ==
         "tokenizer: id 256 is outside the vocabulary of 256");
-  CHECK(message_of([&] { return tokens.decode(ids{1, -1}); }) ==
-        "tokenizer: id -1 is outside the vocabulary of 256");
+  CHECK(message_of([&] {
+          return tokens.decode(ids{1, -1});
+        }) == "tokenizer: id -1 is outside the vocabulary of 256");
 }
 
 TEST_CASE("tokenizer: the merge that stands first in the list goes first, then the leftmost") {
@@ -154,7 +154,8 @@ TEST_CASE("tokenizer: any bytes come back, valid UTF-8 or not, in both modes") {
   }
 }
 
-TEST_CASE("tokenizer: control tokens are plain text unless asked for; user-defined ones never are") {
+TEST_CASE(
+    "tokenizer: control tokens are plain text unless asked for; user-defined ones never are") {
   tiny_vocabulary v;
   const token_t start = v.special("<|im_start|>", 3);
   const token_t unknown = v.special("<unk>", 2);
@@ -207,8 +208,10 @@ TEST_CASE("tokenizer: a byte without a token is left out, and its neighbours sta
   CHECK(tokens.spells("ab"));
   CHECK_FALSE(tokens.spells("a\x04"));
   CHECK_FALSE(tokens.spells("\xff"));
-  CHECK(tokens.encode("a\x04" "b") == ids{'a', 'b'});
-  CHECK(tokens.encode("\xff" "ab\x04") == ids{ab});
+  CHECK(tokens.encode("a\x04"
+                      "b") == ids{'a', 'b'});
+  CHECK(tokens.encode("\xff"
+                      "ab\x04") == ids{ab});
   CHECK(tokens.encode("\x04").empty());
 }
 

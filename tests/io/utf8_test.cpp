@@ -33,17 +33,17 @@ TEST_CASE("utf8: every code point reads back, and no surrogate or number above U
     const std::string bytes = encode(c);
     const zoq::utf8_char read = zoq::read_utf8(bytes, 0);
     const bool valid = c <= 0x10ffff && (c < 0xd800 || c > 0xdfff);
-    const bool right = valid ? read.code == c && read.bytes == static_cast<int>(bytes.size())
-                             : read.bytes == 0;
+    const bool right =
+        valid ? read.code == c && read.bytes == static_cast<int>(bytes.size()) : read.bytes == 0;
     wrong += right ? 0 : 1;
   }
   CHECK(wrong == 0);
 }
 
 TEST_CASE("utf8: overlong forms, lone continuations and cut characters are not well formed") {
-  for (const std::string bad : {"\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf", "\x80",
-                                "\xbf", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xe2(\xa1", "\xff",
-                                "\xf5\x80\x80\x80"}) {
+  for (const std::string bad :
+       {"\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf", "\x80", "\xbf", "\xc3",
+        "\xe2\x82", "\xf0\x9f\x98", "\xe2(\xa1", "\xff", "\xf5\x80\x80\x80"}) {
     CAPTURE(bad);
     CHECK(zoq::read_utf8(bad, 0).bytes == 0);
     CHECK(zoq::first_invalid_utf8("ab\xc3\xa9" + bad) == 4);

@@ -47,7 +47,8 @@ inline std::vector<std::vector<token_t>> windows_at(std::span<const token_t> tok
                                                     index_t length) {
   std::vector<std::vector<token_t>> out;
   for (const index_t f : first) {
-    const auto window = tokens.subspan(static_cast<std::size_t>(f), static_cast<std::size_t>(length));
+    const auto window =
+        tokens.subspan(static_cast<std::size_t>(f), static_cast<std::size_t>(length));
     out.emplace_back(window.begin(), window.end());
   }
   return out;

@@ -22,14 +22,13 @@ namespace zoq {
 struct no_state {};
 
 template <class E, class X>
-concept estimator =
-    executor<X> && std::copyable<E> &&
+concept estimator = executor<X> && std::copyable<E> &&
     requires(const E& e, const X& exec, typename E::state& state, const step_info& at,
              std::span<const query> asked, std::span<const answer> answers,
              std::vector<query>& wanted, gradient& g) {
-      { E::name } -> std::convertible_to<std::string_view>;
-      { e.ask(exec, at, state, answers, wanted) } -> std::same_as<bool>;
-      { e.tell(exec, at, state, asked, answers, g) } -> std::same_as<void>;
-    };
+  { E::name } -> std::convertible_to<std::string_view>;
+  { e.ask(exec, at, state, answers, wanted) } -> std::same_as<bool>;
+  { e.tell(exec, at, state, asked, answers, g) } -> std::same_as<void>;
+};
 
 }  // namespace zoq

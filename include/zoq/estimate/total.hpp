@@ -1,5 +1,5 @@
-// Exact sums of losses: each loss is rounded once to a multiple of 2^-40 and added as an integer, so
-// that any grouping (threads, micro-batches, ranks) gives the same bits.
+// Exact sums of losses: each loss is rounded once to a multiple of 2^-40 and added as an integer,
+// so that any grouping (threads, micro-batches, ranks) gives the same bits.
 //
 //     total t;  t.add(0.693);  t.add(other_total);  t.mean();
 //

@@ -124,11 +124,13 @@ class cpu : public detail::host_memory {
 
   // y[r, o] = sum_k a[r, k] w[o, k], the panels of `source` over the threads.
   template <class Source>
-  void multiply(const Source& source, tensor_view<const float, 2> a, tensor_view<float, 2> y) const {
+  void multiply(const Source& source, tensor_view<const float, 2> a,
+                tensor_view<float, 2> y) const {
     switch (kernels_) {
       case instruction_set::portable:
-        return multiply_with(source, a, y, detail::portable::panel_width,
-                             [](const auto&... args) { detail::portable::multiply_panel(args...); });
+        return multiply_with(source, a, y, detail::portable::panel_width, [](const auto&... args) {
+          detail::portable::multiply_panel(args...);
+        });
       case instruction_set::avx2:
         return multiply_with(source, a, y, detail::avx2::panel_width,
                              [](const auto&... args) { detail::avx2::multiply_panel(args...); });

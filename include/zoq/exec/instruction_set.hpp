@@ -1,5 +1,5 @@
-// The SIMD variants of the CPU kernels. All are compiled side by side; the best that the machine has
-// is chosen at run time, so a program built without -march is as fast as one built with it.
+// The SIMD variants of the CPU kernels. All are compiled side by side; the best that the machine
+// has is chosen at run time, so a program built without -march is as fast as one built with it.
 //
 //     zoq::instruction_set set = zoq::best_instruction_set();      // avx512 on a Zen 4
 //     zoq::instruction_set set = zoq::instruction_set_named("avx2");

@@ -16,7 +16,8 @@ namespace zoq::detail {
 inline constexpr index_t sum_chunk = 1024;  // terms added one after another
 
 /// The sum of f(i) over [0, n): chunks of `sum_chunk` terms in order, then the chunks in order, so
-/// that the bits depend on n alone. `run(chunks, body)` calls body(c) for every chunk, in any order.
+/// that the bits depend on n alone. `run(chunks, body)` calls body(c) for every chunk, in any
+/// order.
 template <class F, class Run>
 double sum_in_chunks(index_t n, const F& f, const Run& run) {
   const index_t chunks = (n + sum_chunk - 1) / sum_chunk;

@@ -36,6 +36,7 @@ class serial : public detail::host_memory {
       return out;
     });
   }
+
  public:
   static constexpr std::string_view name = "serial";
 
@@ -48,9 +49,8 @@ class serial : public detail::host_memory {
 
   template <class F>
   [[nodiscard]] double sum(index_t n, const F& f) const {
-    return detail::sum_in_chunks(n, f, [&](index_t chunks, const auto& body) {
-      for_each(chunks, body);
-    });
+    return detail::sum_in_chunks(n, f,
+                                 [&](index_t chunks, const auto& body) { for_each(chunks, body); });
   }
 
   /// y = x W^T. x: [R, C], w: [O, C], y: [R, O]. Each product and sum in double, rounded once.

@@ -34,8 +34,8 @@ namespace zoq {
 
 class atomic_file {
  public:
-  /// Creates the temporary file; `path` stays as it is until commit(). Throws `error`, naming `path`
-  /// and the cause, when the folder is missing or read-only, or `path` is a directory.
+  /// Creates the temporary file; `path` stays as it is until commit(). Throws `error`, naming
+  /// `path` and the cause, when the folder is missing or read-only, or `path` is a directory.
   explicit atomic_file(std::string path) : path_(std::move(path)) {
     struct stat facts = {};
     require(::stat(path_.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode), path_,
@@ -77,8 +77,8 @@ class atomic_file {
     write(std::as_bytes(std::span<const char>(chars.data(), chars.size())));
   }
 
-  /// Puts what was written in the place of `path`. Throws `error`, naming the file and the cause, and
-  /// then leaves `path` as it was.
+  /// Puts what was written in the place of `path`. Throws `error`, naming the file and the cause,
+  /// and then leaves `path` as it was.
   void commit() {
     require(descriptor_ >= 0, path_, ": committed twice");
     check(flush(descriptor_), "flush");

@@ -1,5 +1,5 @@
-// The alphabet of byte-level vocabularies: each of the 256 bytes is written as one printable letter,
-// so that tokens can be listed as text.
+// The alphabet of byte-level vocabularies: each of the 256 bytes is written as one printable
+// letter, so that tokens can be listed as text.
 //
 //     zoq::byte_letter(' ');                            // "\u0120"
 //     zoq::bytes_of_letters("\u0120was", bytes);        // true, bytes == " was"

@@ -24,7 +24,8 @@
 
 namespace zoq {
 
-static_assert(std::endian::native == std::endian::little, "zoq reads and writes little-endian files");
+static_assert(std::endian::native == std::endian::little,
+              "zoq reads and writes little-endian files");
 
 /// `text` fit for one line of a message: control characters become '?', and what goes on beyond 100
 /// bytes is cut.
@@ -47,8 +48,7 @@ inline std::string printable(std::string_view text) {
 
 /// Stores a * b unless it is above 2^62 or a factor is negative: then returns false.
 inline bool multiply_checked(index_t a, index_t b, index_t& product) {
-  return !__builtin_mul_overflow(a, b, &product) && a >= 0 && b >= 0 &&
-         product <= index_t{1} << 62;
+  return !__builtin_mul_overflow(a, b, &product) && a >= 0 && b >= 0 && product <= index_t{1} << 62;
 }
 
 class byte_reader {

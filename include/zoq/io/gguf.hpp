@@ -4,18 +4,18 @@
 //     std::uint64_t layers = file.get_u64("llama.block_count");
 //     zoq::any_packed w = file.matrix("blk.0.attn_q.weight");     // [O, C], valid while file lives
 //
-// Layout, little-endian: "GGUF", u32 version, u64 tensors, u64 metadata entries; the entries (string
-// key, u32 kind, value; an array is u32 kind, u64 count, values; a string is u64 length, bytes); for
-// each tensor its name, u32 dimensions, u64 extents with the fastest first, u32 type, u64 offset;
-// then, padded to general.alignment (32 if absent), the tensor data that the offsets count from.
-// Source: the GGUF specification (ggml project). A file may be hostile: every count, length and
-// offset is checked against the file's size before it is used.
-// SPDX-License-Identifier: Apache-2.0
+// Layout, little-endian: "GGUF", u32 version, u64 tensors, u64 metadata entries; the entries
+// (string key, u32 kind, value; an array is u32 kind, u64 count, values; a string is u64 length,
+// bytes); for each tensor its name, u32 dimensions, u64 extents with the fastest first, u32 type,
+// u64 offset; then, padded to general.alignment (32 if absent), the tensor data that the offsets
+// count from. Source: the GGUF specification (ggml project). A file may be hostile: every count,
+// length and offset is checked against the file's size before it is used. SPDX-License-Identifier:
+// Apache-2.0
 #pragma once
 
 #include <bit>
-#include <cstring>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <span>
 #include <string>
@@ -86,7 +86,8 @@ class gguf_file {
     const gguf_value& v = integer(key);
     if (is_signed(v.kind)) {
       const std::int64_t n = get_i64(key);
-      require(n >= 0, path(), ": metadata ", printable(key), " is ", n, ", wanted no negative value");
+      require(n >= 0, path(), ": metadata ", printable(key), " is ", n,
+              ", wanted no negative value");
       return static_cast<std::uint64_t>(n);
     }
     return read_number<std::uint64_t>(v.kind, v.bytes.data());
@@ -151,8 +152,8 @@ class gguf_file {
     return *found;
   }
 
-  /// The tensor of this name as a matrix [O, C] of its format. Throws, naming file, tensor and type,
-  /// when it is missing or zoq does not know its format.
+  /// The tensor of this name as a matrix [O, C] of its format. Throws, naming file, tensor and
+  /// type, when it is missing or zoq does not know its format.
   [[nodiscard]] any_packed matrix(std::string_view name) const {
     const gguf_tensor& t = tensor(name);
     return packed_as(t.type, t.data, t.rows(), t.columns(),
@@ -260,8 +261,8 @@ class gguf_file {
     for (std::uint32_t d = 0; d < dimensions; ++d) {
       const auto extent = in.take<std::uint64_t>(name);
       require(extent != 0, path(), ": ", name, " has an extent of 0");
-      require(extent <= most && multiply_checked(size, static_cast<index_t>(extent), size),
-              path(), ": ", name, " has more than 2^62 values");
+      require(extent <= most && multiply_checked(size, static_cast<index_t>(extent), size), path(),
+              ": ", name, " has more than 2^62 values");
       t.shape.push_back(static_cast<index_t>(extent));
     }
     t.type = in.take<std::uint32_t>(name);

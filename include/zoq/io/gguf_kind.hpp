@@ -16,7 +16,19 @@
 namespace zoq {
 
 enum class gguf_kind : std::uint32_t {
-  u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
 };
 
 /// As messages name it.
@@ -44,7 +56,7 @@ constexpr bool is_integer(gguf_kind kind) {
 
 /// The kind that stores a T: a number of its size, or a bool.
 template <class T>
-  requires std::is_arithmetic_v<T>
+requires std::is_arithmetic_v<T>
 constexpr gguf_kind kind_of() {
   if constexpr (std::is_same_v<T, bool>) {
     return gguf_kind::boolean;
@@ -52,8 +64,9 @@ constexpr gguf_kind kind_of() {
     static_assert(sizeof(T) <= 8);
     return sizeof(T) == 4 ? gguf_kind::f32 : gguf_kind::f64;
   } else {
-    constexpr gguf_kind of_size[] = {gguf_kind::u8,  gguf_kind::i8,  gguf_kind::u16, gguf_kind::i16,
-                                     gguf_kind::u32, gguf_kind::i32, gguf_kind::u64, gguf_kind::i64};
+    constexpr gguf_kind of_size[] = {gguf_kind::u8,  gguf_kind::i8,  gguf_kind::u16,
+                                     gguf_kind::i16, gguf_kind::u32, gguf_kind::i32,
+                                     gguf_kind::u64, gguf_kind::i64};
     return of_size[2 * std::countr_zero(sizeof(T)) + (std::is_signed_v<T> ? 1 : 0)];
   }
 }
@@ -62,16 +75,26 @@ constexpr gguf_kind kind_of() {
 template <class F>
 constexpr auto with_number_type(gguf_kind kind, F&& f) {
   switch (kind) {
-    case gguf_kind::u8: return f(std::uint8_t{});
-    case gguf_kind::i8: return f(std::int8_t{});
-    case gguf_kind::u16: return f(std::uint16_t{});
-    case gguf_kind::i16: return f(std::int16_t{});
-    case gguf_kind::u32: return f(std::uint32_t{});
-    case gguf_kind::i32: return f(std::int32_t{});
-    case gguf_kind::f32: return f(float{});
-    case gguf_kind::u64: return f(std::uint64_t{});
-    case gguf_kind::i64: return f(std::int64_t{});
-    default: return f(double{});
+    case gguf_kind::u8:
+      return f(std::uint8_t{});
+    case gguf_kind::i8:
+      return f(std::int8_t{});
+    case gguf_kind::u16:
+      return f(std::uint16_t{});
+    case gguf_kind::i16:
+      return f(std::int16_t{});
+    case gguf_kind::u32:
+      return f(std::uint32_t{});
+    case gguf_kind::i32:
+      return f(std::int32_t{});
+    case gguf_kind::f32:
+      return f(float{});
+    case gguf_kind::u64:
+      return f(std::uint64_t{});
+    case gguf_kind::i64:
+      return f(std::int64_t{});
+    default:
+      return f(double{});
   }
 }
 

@@ -34,7 +34,7 @@ class gguf_writer {
 
   /// A number or a bool, stored as the kind of T's size.
   template <class T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   void set(std::string_view key, T value) {
     start_value(key, kind_of<T>());
     append(values_, value);
@@ -46,8 +46,8 @@ class gguf_writer {
 
   /// An array of numbers.
   template <class T>
-    requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
-  void set(std::string_view key, const std::vector<T>& array) {
+  requires(std::is_arithmetic_v<T> &&
+           !std::is_same_v<T, bool>) void set(std::string_view key, const std::vector<T>& array) {
     start_array(key, kind_of<T>(), array.size());
     for (const T value : array) {
       append(values_, value);
@@ -127,7 +127,7 @@ class gguf_writer {
   }
 
   template <class T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   static void append(std::string& out, T value) {
     out.append(reinterpret_cast<const char*>(&value), sizeof(T));
   }

@@ -24,15 +24,15 @@
 
 namespace zoq {
 
-/// Move-only; the address of the bytes survives a move. Another process that shortens the file while
-/// it is mapped makes a later access fail with SIGBUS: replace files by renaming, as atomic_file
-/// does, and the mapping keeps the old contents.
+/// Move-only; the address of the bytes survives a move. Another process that shortens the file
+/// while it is mapped makes a later access fail with SIGBUS: replace files by renaming, as
+/// atomic_file does, and the mapping keeps the old contents.
 class mapped_file {
  public:
   mapped_file() = default;
 
-  /// Maps the whole file; constant time. An empty file has no bytes. Throws `error`, naming file and
-  /// cause, when it cannot be opened or is no regular file.
+  /// Maps the whole file; constant time. An empty file has no bytes. Throws `error`, naming file
+  /// and cause, when it cannot be opened or is no regular file.
   explicit mapped_file(std::string path) : path_(std::move(path)) {
     const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     require(descriptor >= 0, path_, ": cannot open: ", std::strerror(errno));

@@ -7,9 +7,8 @@
 // A kind is a list of regular expressions. The first cuts the text into its matches and the gaps
 // between them, the next cuts each of those pieces again, and so on; a look-ahead sees no further
 // than the end of its piece. The expressions are those of the models' own tokenizers, as llama.cpp
-// applies them: white space is the Unicode property White_Space, which is why it is spelled out here
-// (PCRE2's \s has U+180E too).
-// SPDX-License-Identifier: Apache-2.0
+// applies them: white space is the Unicode property White_Space, which is why it is spelled out
+// here (PCRE2's \s has U+180E too). SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -39,7 +38,8 @@ class pre_tokenizer {
     }
     limits_.reset(pcre2_match_context_create(nullptr));
     require(limits_ != nullptr, "pre-tokenizer: out of memory");
-    // The expressions need time linear in the text, so the limits that guard against others are off.
+    // The expressions need time linear in the text, so the limits that guard against others are
+    // off.
     pcre2_set_match_limit(limits_.get(), UINT32_MAX);
     pcre2_set_heap_limit(limits_.get(), UINT32_MAX);
   }
@@ -50,9 +50,9 @@ class pre_tokenizer {
   /// True when a file without `tokenizer.ggml.add_bos_token` wants one.
   [[nodiscard]] bool adds_bos() const { return family_ == family::llama3; }
 
-  /// Calls word(std::string_view) for each piece of `text` in turn; together they are `text`, to the
-  /// byte. A byte that is no well-formed UTF-8 counts as a symbol that is neither letter, digit nor
-  /// white space, as U+FFFD does. Cost: linear in the text.
+  /// Calls word(std::string_view) for each piece of `text` in turn; together they are `text`, to
+  /// the byte. A byte that is no well-formed UTF-8 counts as a symbol that is neither letter, digit
+  /// nor white space, as U+FFFD does. Cost: linear in the text.
   template <class F>
   void split(std::string_view text, F&& word) const {
     const index_t bad = first_invalid_utf8(text);
@@ -77,16 +77,16 @@ class pre_tokenizer {
       family of;
     };
     static constexpr entry known[] = {
-        {"gpt-2", family::gpt2},           {"phi-2", family::gpt2},
-        {"mpt", family::gpt2},             {"olmo", family::gpt2},
-        {"smollm", family::smollm},        {"starcoder", family::smollm},
-        {"refact", family::smollm},        {"command-r", family::smollm},
-        {"codeshell", family::smollm},     {"llama-bpe", family::llama3},
-        {"llama3", family::llama3},        {"llama-v3", family::llama3},
-        {"falcon3", family::llama3},       {"pixtral", family::llama3},
-        {"dbrx", family::llama3_merges},   {"smaug-bpe", family::llama3_merges},
-        {"qwen2", family::qwen2},          {"deepseek-r1-qwen", family::qwen2},
-        {"megrez", family::qwen2},         {"stablelm2", family::qwen2},
+        {"gpt-2", family::gpt2},         {"phi-2", family::gpt2},
+        {"mpt", family::gpt2},           {"olmo", family::gpt2},
+        {"smollm", family::smollm},      {"starcoder", family::smollm},
+        {"refact", family::smollm},      {"command-r", family::smollm},
+        {"codeshell", family::smollm},   {"llama-bpe", family::llama3},
+        {"llama3", family::llama3},      {"llama-v3", family::llama3},
+        {"falcon3", family::llama3},     {"pixtral", family::llama3},
+        {"dbrx", family::llama3_merges}, {"smaug-bpe", family::llama3_merges},
+        {"qwen2", family::qwen2},        {"deepseek-r1-qwen", family::qwen2},
+        {"megrez", family::qwen2},       {"stablelm2", family::qwen2},
         {"default", family::plain},
     };
     for (const entry& e : known) {
@@ -105,15 +105,14 @@ class pre_tokenizer {
         R"(\p{L}\x{1123f}\x{11240}\x{11f02}\x{11f04}-\x{11f10}\x{11f12}-\x{11f33}\x{1342f})"
         R"(\x{13441}-\x{13446}\x{1b132}\x{1b155}\x{1df25}-\x{1df2a}\x{1e030}-\x{1e06d})"
         R"(\x{1e4d0}-\x{1e4eb}\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})";
-    const std::string n =
-        R"(\p{N}\x{11f50}-\x{11f59}\x{1d2c0}-\x{1d2d3}\x{1e4f0}-\x{1e4f9})";
+    const std::string n = R"(\p{N}\x{11f50}-\x{11f59}\x{1d2c0}-\x{1d2d3}\x{1e4f0}-\x{1e4f9})";
     // White space but for its last character when a word follows, so that the word keeps its space.
     const std::string spaces = "[" + s + "]+(?![^" + s + "])|[" + s + "]+";
-    const std::string gpt2 = "'(?:[stmd]|re|ve|ll)| ?[" + l + "]+| ?[" + n + "]+| ?[^" + s + l + n +
-                             "]+|" + spaces;
+    const std::string gpt2 =
+        "'(?:[stmd]|re|ve|ll)| ?[" + l + "]+| ?[" + n + "]+| ?[^" + s + l + n + "]+|" + spaces;
     const auto llama3 = [&](const char* digits) {
-      return "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\\r\\n" + l + n + "]?[" + l + "]+|[" + n +
-             "]" + digits + "| ?[^" + s + l + n + "]+[\\r\\n]*|[" + s + "]*[\\r\\n]+|" + spaces;
+      return "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\\r\\n" + l + n + "]?[" + l + "]+|[" +
+             n + "]" + digits + "| ?[^" + s + l + n + "]+[\\r\\n]*|[" + s + "]*[\\r\\n]+|" + spaces;
     };
     switch (of) {
       case family::gpt2:
@@ -197,8 +196,8 @@ class pre_tokenizer {
   bool find(const pcre2_code& stage, std::string_view piece, std::size_t from,
             pcre2_match_data* match) const {
     const auto subject = reinterpret_cast<PCRE2_SPTR>(piece.data());
-    int result = pcre2_match(&stage, subject, piece.size(), from, PCRE2_NO_UTF_CHECK, match,
-                             limits_.get());
+    int result =
+        pcre2_match(&stage, subject, piece.size(), from, PCRE2_NO_UTF_CHECK, match, limits_.get());
     if (result == PCRE2_ERROR_JIT_STACKLIMIT) {  // the interpreter keeps its stack on the heap
       result = pcre2_match(&stage, subject, piece.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                            match, limits_.get());

@@ -5,11 +5,11 @@
 //     std::string same = tokens.decode(ids);
 //
 // A text is cut into words (io/pre_tokenizer.hpp). Each byte of a word is a symbol; of all pairs of
-// neighbours the one that stands first in the list of merges is joined (of equal pairs the leftmost),
-// until no pair is in the list. Ids are those of llama.cpp's `llama_tokenize`.
-// Sennrich et al., arXiv 1508.07909; bytes as symbols: Radford et al., "Language Models are
-// Unsupervised Multitask Learners" (GPT-2). Metadata keys: the GGUF specification.
-// SPDX-License-Identifier: Apache-2.0
+// neighbours the one that stands first in the list of merges is joined (of equal pairs the
+// leftmost), until no pair is in the list. Ids are those of llama.cpp's `llama_tokenize`. Sennrich
+// et al., arXiv 1508.07909; bytes as symbols: Radford et al., "Language Models are Unsupervised
+// Multitask Learners" (GPT-2). Metadata keys: the GGUF specification. SPDX-License-Identifier:
+// Apache-2.0
 #pragma once
 
 #include <algorithm>
@@ -93,9 +93,9 @@ class tokenizer {
     return out;
   }
 
-  /// The bytes of the tokens, one after another; control tokens as their text. The bytes need not be
-  /// UTF-8: a character may be spread over tokens. decode(encode(x)) == x for any x that spells(x).
-  /// Throws on an id outside the vocabulary.
+  /// The bytes of the tokens, one after another; control tokens as their text. The bytes need not
+  /// be UTF-8: a character may be spread over tokens. decode(encode(x)) == x for any x that
+  /// spells(x). Throws on an id outside the vocabulary.
   [[nodiscard]] std::string decode(std::span<const token_t> ids) const {
     std::string out;
     for (const token_t id : ids) {
@@ -110,8 +110,8 @@ class tokenizer {
     return pieces_[static_cast<std::size_t>(id)];
   }
 
-  /// True when the vocabulary has a token for every byte of `text`. Many vocabularies lack the bytes
-  /// that never stand in UTF-8, some also rare control characters.
+  /// True when the vocabulary has a token for every byte of `text`. Many vocabularies lack the
+  /// bytes that never stand in UTF-8, some also rare control characters.
   [[nodiscard]] bool spells(std::string_view text) const {
     return std::all_of(text.begin(), text.end(), [&](char c) { return symbol_of(c) < size(); });
   }
@@ -184,8 +184,9 @@ class tokenizer {
     std::vector<std::int64_t> kinds(texts.size(), 1);
     if (file.has("tokenizer.ggml.token_type")) {
       kinds = file.get_integers("tokenizer.ggml.token_type");
-      require(kinds.size() == texts.size(), file.path(), ": metadata tokenizer.ggml.token_type has ",
-              kinds.size(), " entries for ", texts.size(), " tokens");
+      require(kinds.size() == texts.size(), file.path(),
+              ": metadata tokenizer.ggml.token_type has ", kinds.size(), " entries for ",
+              texts.size(), " tokens");
     }
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const bool is_special =
@@ -202,9 +203,8 @@ class tokenizer {
       }
     }
     // The longest first: "<a><b>" is found before "<a>".
-    std::stable_sort(specials_.begin(), specials_.end(), [](const auto& a, const auto& b) {
-      return a.text.size() > b.text.size();
-    });
+    std::stable_sort(specials_.begin(), specials_.end(),
+                     [](const auto& a, const auto& b) { return a.text.size() > b.text.size(); });
   }
 
   // A byte without a token gets a number behind the vocabulary: it takes part in merges and is left
@@ -242,8 +242,7 @@ class tokenizer {
       const auto result = ids.find(whole);
       require(result != ids.end(), file.path(), ": merge ", i, " \"", printable(lines[i]),
               "\" makes a token that the vocabulary has not");
-      merges_.emplace(key_of(left, right),
-                      merge{static_cast<std::uint32_t>(i), result->second});
+      merges_.emplace(key_of(left, right), merge{static_cast<std::uint32_t>(i), result->second});
     }
   }
 
@@ -261,7 +260,8 @@ class tokenizer {
     if (file.has(key)) {
       flag = file.get_bool(key);
     }
-    require(!flag || id >= 0, file.path(), ": metadata ", key, " is true, and no id is given for it");
+    require(!flag || id >= 0, file.path(), ": metadata ", key,
+            " is true, and no id is given for it");
   }
 
   [[nodiscard]] token_t symbol_of(char byte) const {
@@ -310,8 +310,8 @@ class tokenizer {
     symbols.clear();
     const auto count = static_cast<index_t>(word.size());
     for (index_t i = 0; i < count; ++i) {
-      symbols.push_back({symbol_of(word[static_cast<std::size_t>(i)]), i - 1,
-                         i + 1 < count ? i + 1 : -1});
+      symbols.push_back(
+          {symbol_of(word[static_cast<std::size_t>(i)]), i - 1, i + 1 < count ? i + 1 : -1});
     }
     for (index_t i = 0; i + 1 < count; ++i) {
       propose(work, i, i + 1);

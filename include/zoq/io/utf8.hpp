@@ -3,8 +3,8 @@
 //     zoq::utf8_char c = zoq::read_utf8(text, at);       // c.bytes == 0: not well formed
 //     zoq::index_t bad = zoq::first_invalid_utf8(text);  // -1: the text is well formed
 //
-// Source: the Unicode Standard, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF.
-// SPDX-License-Identifier: Apache-2.0
+// Source: the Unicode Standard, table 3-7: no overlong forms, no surrogates, nothing above
+// U+10FFFF. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>

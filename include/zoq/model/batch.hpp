@@ -75,9 +75,9 @@ class device_batch {
     return at - read_rows_host_.begin();
   }
 
-  [[nodiscard]] auto tokens() const { return constant(tokens_, rows_); }           // [T]
-  [[nodiscard]] auto positions() const { return constant(position_, rows_); }      // [T]
-  [[nodiscard]] auto all_rows() const { return constant(identity_, rows_); }       // [T]
+  [[nodiscard]] auto tokens() const { return constant(tokens_, rows_); }                   // [T]
+  [[nodiscard]] auto positions() const { return constant(position_, rows_); }              // [T]
+  [[nodiscard]] auto all_rows() const { return constant(identity_, rows_); }               // [T]
   [[nodiscard]] auto read_rows() const { return constant(read_rows_, read_row_count()); }  // [Q]
   [[nodiscard]] auto read_positions() const {                                              // [Q]
     return constant(read_position_, read_row_count());

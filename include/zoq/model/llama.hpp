@@ -36,10 +36,11 @@ inline llama_config llama_config_from(const gguf_file& file) {
   c.layers = size("block_count");
   c.hidden = size("embedding_length");
   c.heads = size("attention.head_count");
-  c.kv_heads = file.has("llama.attention.head_count_kv") ? size("attention.head_count_kv") : c.heads;
+  c.kv_heads =
+      file.has("llama.attention.head_count_kv") ? size("attention.head_count_kv") : c.heads;
   require(c.heads > 0, file.path(), ": llama.attention.head_count is 0");
-  c.head_size = file.has("llama.attention.key_length") ? size("attention.key_length")
-                                                       : c.hidden / c.heads;
+  c.head_size =
+      file.has("llama.attention.key_length") ? size("attention.key_length") : c.hidden / c.heads;
   c.feed_forward = size("feed_forward_length");
   c.context = size("context_length");
   c.vocabulary = file.matrix("token_embd.weight").rows();
@@ -122,9 +123,7 @@ class llama {
             first + 5, first + 6, first + 7, first + 8};
   }
   [[nodiscard]] index_t output_norm() const { return 1 + config_.layers * tensors_per_layer; }
-  [[nodiscard]] index_t head() const {
-    return tied() ? embedding() : output_norm() + 1;
-  }
+  [[nodiscard]] index_t head() const { return tied() ? embedding() : output_norm() + 1; }
   [[nodiscard]] bool tied() const {
     return static_cast<index_t>(tensors_.size()) == output_norm() + 1;
   }

@@ -10,8 +10,8 @@
 //     h = rms_norm(x);  x += D (silu(G h) * U h)
 //
 // Rows of all branches are stacked, so every weight is decoded once for all of them. The last layer
-// beyond its keys and values, the final norm and the head run only for rows where an answer is read.
-// SPDX-License-Identifier: Apache-2.0
+// beyond its keys and values, the final norm and the head run only for rows where an answer is
+// read. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
@@ -51,8 +51,9 @@ class llama_forward {
   /// branch. Throws on tokens outside the vocabulary and sequences beyond the context.
   void score(const packing& batch, const branch_parts& branches, std::span<double> scores) {
     const auto reads = static_cast<index_t>(batch.reads.size());
-    require(static_cast<index_t>(scores.size()) == branches.count * reads, "forward: ",
-            scores.size(), " places for ", reads, " scores of ", branches.count, " branches");
+    require(static_cast<index_t>(scores.size()) == branches.count * reads,
+            "forward: ", scores.size(), " places for ", reads, " scores of ", branches.count,
+            " branches");
     // Reads by their place among the read rows, so that a run of logits serves a run of reads.
     struct wanted {
       index_t row, read;
@@ -240,10 +241,10 @@ class llama_forward {
   const X& exec_;
   const llama& model_;
   device_batch<X> batch_;
-  std::vector<memory> gains_;                          // by tensor number; norms only
-  memory x_, h_, q_, k_, v_, mixed_, gate_, up_;       // activations
-  memory logits_, turns_;                              // [head_rows, V], [positions, D]
-  buffer<double, typename X::space> normaliser_;       // [head_rows]
+  std::vector<memory> gains_;                     // by tensor number; norms only
+  memory x_, h_, q_, k_, v_, mixed_, gate_, up_;  // activations
+  memory logits_, turns_;                         // [head_rows, V], [positions, D]
+  buffer<double, typename X::space> normaliser_;  // [head_rows]
 };
 
 /// The forward pass of this model: what a trainer calls, found by the model's type.

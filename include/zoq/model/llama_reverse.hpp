@@ -293,10 +293,10 @@ class llama_reverse {
     exec_.linear_to_input(dy, weight(n.output), dmixed);
     square(kept_o, dy, mixed_.view(rows(), q_columns), g);
     attention_reverse(
-        exec_, {by_heads(q_, c.heads), by_heads(k_, c.kv_heads), by_heads(v_, c.kv_heads),
-                by_heads(dmixed_, c.heads), by_heads(dq_, c.heads), by_heads(dk_, c.kv_heads),
-                by_heads(dv_, c.kv_heads), scores_.view(windows_in(g) * c.kv_heads, 2, length_),
-                length_});
+        exec_,
+        {by_heads(q_, c.heads), by_heads(k_, c.kv_heads), by_heads(v_, c.kv_heads),
+         by_heads(dmixed_, c.heads), by_heads(dq_, c.heads), by_heads(dk_, c.kv_heads),
+         by_heads(dv_, c.kv_heads), scores_.view(windows_in(g) * c.kv_heads, 2, length_), length_});
     rotary(exec_, dq, batch_.positions(), turns, -1.0f);
     rotary(exec_, dk, batch_.positions(), turns, -1.0f);
     square(kept_q, dq, h1, g);
@@ -346,8 +346,8 @@ class llama_reverse {
   index_t count_ = 0, length_ = 0, group_ = 0;  // windows, tokens of each, windows of a group
   std::vector<token_t> targets_;
   std::vector<memory> inputs_;  // before every layer, and after the last: [windows * length, C]
-  memory h1_, x1_, h2_, q_, k_, v_, mixed_, gate_, up_, act_;      // a layer's forward pass
-  memory dx_, dh_, dq_, dk_, dv_, dmixed_, dgate_, dup_, dact_;    // and its reverse
+  memory h1_, x1_, h2_, q_, k_, v_, mixed_, gate_, up_, act_;    // a layer's forward pass
+  memory dx_, dh_, dq_, dk_, dv_, dmixed_, dgate_, dup_, dact_;  // and its reverse
   memory scratch_c_, weight_gradient_, scores_, turns_;
   memory squares_[kept_count];
 };

@@ -3,9 +3,9 @@
 //     objective.pack(row, batch);                  // segments, and reads in a fixed order
 //     double l = objective.loss(row, scores);      // scores: log-likelihoods of those reads
 //
-// Nothing in an objective depends on the parameters but through the scores; whatever does (a filter,
-// a dropout) must be the same for all branches of one estimate.
-// SPDX-License-Identifier: Apache-2.0
+// Nothing in an objective depends on the parameters but through the scores; whatever does (a
+// filter, a dropout) must be the same for all branches of one estimate. SPDX-License-Identifier:
+// Apache-2.0
 #pragma once
 
 #include <concepts>
@@ -19,20 +19,19 @@
 namespace zoq {
 
 template <class O>
-concept objective =
-    std::copyable<O> &&
+concept objective = std::copyable<O> &&
     requires(const O& o, const example& row, packing& batch, std::span<const double> scores) {
-      { O::name } -> std::convertible_to<std::string_view>;
-      { o.pack(row, batch) } -> std::same_as<void>;
-      { o.loss(row, scores) } -> std::same_as<double>;
-    };
+  { O::name } -> std::convertible_to<std::string_view>;
+  { o.pack(row, batch) } -> std::same_as<void>;
+  { o.loss(row, scores) } -> std::same_as<double>;
+};
 
 /// An objective that also decides: accuracy is the share of rows where it picks the answer.
 template <class O>
-concept choosing_objective =
-    objective<O> && requires(const O& o, const example& row, std::span<const double> scores) {
-      { o.choice(row, scores) } -> std::same_as<index_t>;
-    };
+concept choosing_objective = objective<O> &&
+    requires(const O& o, const example& row, std::span<const double> scores) {
+  { o.choice(row, scores) } -> std::same_as<index_t>;
+};
 
 /// Packs `prompt` and one continuation that goes on after it, and reads every token of it. The
 /// continuation's last token is only predicted, so it takes no row. Throws when either is empty.

@@ -23,8 +23,8 @@ namespace zoq {
 
 /// Which rows see which: the segments, and each row's own. In the executor's memory.
 struct row_layout {
-  tensor_view<const segment, 1> segments;           // [S]
-  tensor_view<const std::int32_t, 1> segment_of;    // [T]
+  tensor_view<const segment, 1> segments;         // [S]
+  tensor_view<const std::int32_t, 1> segment_of;  // [T]
 };
 
 inline constexpr index_t largest_head = 256;  // coordinates of a head that attention can take
@@ -118,8 +118,8 @@ void attention(const X& exec, tensor_view<const float, 3> q, tensor_view<const f
           q.shape[2], " and ", k.shape[2], " coordinates, at most ", largest_head);
   require(row_of.shape[0] != 0 && q.shape[0] % row_of.shape[0] == 0 &&
               k.shape[0] / layout.segment_of.shape[0] == q.shape[0] / row_of.shape[0],
-          "attention: ", q.shape[0], " queries and ", k.shape[0], " keys are not ",
-          row_of.shape[0], " and ", layout.segment_of.shape[0], " of the same branches");
+          "attention: ", q.shape[0], " queries and ", k.shape[0], " keys are not ", row_of.shape[0],
+          " and ", layout.segment_of.shape[0], " of the same branches");
   exec.for_each(q.shape[0] * q.shape[1],
                 attention_head{q, k, v, row_of.data, layout, out, row_of.shape[0]});
 }

@@ -15,9 +15,9 @@ namespace zoq {
 
 template <quant_scheme S>
 struct embed_row {
-  packed_view<S> table;  // [V, C]
-  const token_t* token;  // [T]
-  index_t rows;          // T
+  packed_view<S> table;     // [V, C]
+  const token_t* token;     // [T]
+  index_t rows;             // T
   tensor_view<float, 2> x;  // [branches * T, C]
   ZOQ_HD void operator()(index_t r) const {
     decode_row(table, token[r % rows], x.data + r * x.shape[1]);

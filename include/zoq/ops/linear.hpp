@@ -27,8 +27,7 @@ struct overlay_row {
 
   ZOQ_HD void operator()(index_t r) const {
     const index_t n = part.row.shape[0];
-    const float* value =
-        part.values.data + r / rows_per_branch * part.values.shape[1] + part.first;
+    const float* value = part.values.data + r / rows_per_branch * part.values.shape[1] + part.first;
     const float* in = x.data + r * x.shape[1];
     float* out = y.data + r * y.shape[1];
     for (index_t j = 0; j < n;) {  // entries of one output stand together

@@ -64,8 +64,9 @@ struct log_sum_exp_row {
 template <executor X>
 void log_normalisers(const X& exec, tensor_view<const float, 2> logits,
                      tensor_view<double, 1> normaliser) {
-  require(normaliser.shape[0] == logits.shape[0] && logits.shape[1] > 0, "log_normalisers: ",
-          normaliser.shape[0], " places for ", logits.shape[0], " rows of ", logits.shape[1]);
+  require(normaliser.shape[0] == logits.shape[0] && logits.shape[1] > 0,
+          "log_normalisers: ", normaliser.shape[0], " places for ", logits.shape[0], " rows of ",
+          logits.shape[1]);
   exec.for_each(logits.shape[0], log_sum_exp_row{logits, normaliser.data});
 }
 

@@ -113,8 +113,7 @@ void gather_rows(const X& exec, tensor_view<const float, 2> from,
               from.shape[1] == to.shape[1],
           "gather_rows: from ", from.shape[0], " x ", from.shape[1], " to ", to.shape[0], " x ",
           to.shape[1], " for ", queries, " rows of ", branches, " branches");
-  exec.for_each(to.shape[0],
-                gather_row{from, row_of.data, from.shape[0] / branches, queries, to});
+  exec.for_each(to.shape[0], gather_row{from, row_of.data, from.shape[0] / branches, queries, to});
 }
 
 }  // namespace zoq

@@ -165,11 +165,11 @@ void attention_reverse(const X& exec, const attention_reverse_head& all) {
 /// logits <- (softmax(logits) - one-hot(target)) * weight, row by row: the gradient of
 /// weight * cross-entropy towards the logits. The loss of every row goes to `loss`.
 struct cross_entropy_reverse_row {
-  tensor_view<float, 2> logits;        // [R, V]
-  const token_t* target;               // [R]; negative: the row has no loss
+  tensor_view<float, 2> logits;  // [R, V]
+  const token_t* target;         // [R]; negative: the row has no loss
   float weight;
-  double* loss;                        // [R]
-  const double* normaliser;            // [R]
+  double* loss;              // [R]
+  const double* normaliser;  // [R]
 
   ZOQ_HD void operator()(index_t r) const {
     float* row = logits.data + r * logits.shape[1];

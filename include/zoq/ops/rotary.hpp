@@ -34,9 +34,9 @@ inline std::vector<float> rotary_table(index_t positions, index_t head_size, dou
 
 /// Turns one row of x. `direction` +1 turns, -1 turns back (the reverse of the turn).
 struct rotary_row {
-  tensor_view<float, 2> x;              // [R, H * D]
-  const std::int32_t* position;         // [rows_per_branch]
-  tensor_view<const float, 2> table;    // [positions, D]
+  tensor_view<float, 2> x;            // [R, H * D]
+  const std::int32_t* position;       // [rows_per_branch]
+  tensor_view<const float, 2> table;  // [positions, D]
   index_t rows_per_branch;
   float direction;
 

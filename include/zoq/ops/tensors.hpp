@@ -18,8 +18,8 @@ namespace zoq {
 enum class tensor_role { embedding, norm, linear, head };
 
 struct model_tensor {
-  std::string name;    // as in the file: "blk.3.ffn_down.weight"
-  any_packed weight;   // [O, C]; a norm's gain is [1, C]
+  std::string name;   // as in the file: "blk.3.ffn_down.weight"
+  any_packed weight;  // [O, C]; a norm's gain is [1, C]
   tensor_role role = tensor_role::linear;
 };
 

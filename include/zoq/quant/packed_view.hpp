@@ -19,9 +19,7 @@ struct packed_view {
   const typename S::row* row_data = nullptr;  // [O], or null when S::row is empty
   index_t shape[2] = {};                      // rows O, columns C: a multiple of block_size
 
-  [[nodiscard]] ZOQ_HD constexpr index_t blocks_per_row() const {
-    return shape[1] / S::block_size;
-  }
+  [[nodiscard]] ZOQ_HD constexpr index_t blocks_per_row() const { return shape[1] / S::block_size; }
   [[nodiscard]] ZOQ_HD constexpr const typename S::block& block(index_t o, index_t b) const {
     return blocks[o * blocks_per_row() + b];
   }

@@ -48,7 +48,8 @@ struct q4_0 {
       const float inverse = d != 0 ? 1.0f / d : 0.0f;
       blocks->d = to_f16(d);
       for (int i = 0; i < 16; ++i) {
-        blocks->q[i] = static_cast<std::uint8_t>(code(x[i] * inverse) | code(x[i + 16] * inverse) << 4);
+        blocks->q[i] =
+            static_cast<std::uint8_t>(code(x[i] * inverse) | code(x[i + 16] * inverse) << 4);
       }
     }
   }

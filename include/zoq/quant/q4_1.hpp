@@ -4,9 +4,9 @@
 //     bytes 2..3   m, f16 minimum
 //     bytes 4..19  q: byte i holds value i in its low half, value i + 16 in its high half
 //
-// Format: the GGUF specification. d * q is exact in float (11 + 4 bits), so a fused multiply-add and
-// a multiply followed by an add give the same bits on every machine.
-// SPDX-License-Identifier: Apache-2.0
+// Format: the GGUF specification. d * q is exact in float (11 + 4 bits), so a fused multiply-add
+// and a multiply followed by an add give the same bits on every machine. SPDX-License-Identifier:
+// Apache-2.0
 #pragma once
 
 #include <algorithm>

@@ -2,12 +2,12 @@
 //
 //     struct my_format {
 //       static constexpr std::string_view name = "my_format";
-//       static constexpr std::uint32_t gguf_type = 2;   // the id in GGUF files; no_gguf_type if none
-//       static constexpr int block_size = 32;
-//       struct row {};                                  // what a whole row owns (a look-up table)
-//       struct block { ... };                           // exactly the bytes in the file
-//       ZOQ_HD static void decode(const row&, const block&, float* y);          // y: [block_size]
-//       static void encode(const float* x, const float* importance, index_t columns, row&, block*);
+//       static constexpr std::uint32_t gguf_type = 2;   // the id in GGUF files; no_gguf_type if
+//       none static constexpr int block_size = 32; struct row {}; // what a whole row owns (a
+//       look-up table) struct block { ... };                           // exactly the bytes in the
+//       file ZOQ_HD static void decode(const row&, const block&, float* y);          // y:
+//       [block_size] static void encode(const float* x, const float* importance, index_t columns,
+//       row&, block*);
 //     };
 //
 // `importance` ([columns], or null) weighs the squared error of each value. To add a format: one
@@ -27,16 +27,15 @@ namespace zoq {
 inline constexpr std::uint32_t no_gguf_type = 0xffffffffu;
 
 template <class S>
-concept quant_scheme =
-    std::is_empty_v<S> && std::is_trivially_copyable_v<typename S::row> &&
+concept quant_scheme = std::is_empty_v<S> && std::is_trivially_copyable_v<typename S::row> &&
     std::is_trivially_copyable_v<typename S::block> &&
     requires(const typename S::row& r, const typename S::block& b, typename S::row& row,
              typename S::block* blocks, const float* x, index_t columns, float* y) {
-      { S::name } -> std::convertible_to<std::string_view>;
-      { S::gguf_type } -> std::convertible_to<std::uint32_t>;
-      { S::block_size } -> std::convertible_to<int>;
-      S::decode(r, b, y);
-      S::encode(x, x, columns, row, blocks);
-    };
+  { S::name } -> std::convertible_to<std::string_view>;
+  { S::gguf_type } -> std::convertible_to<std::uint32_t>;
+  { S::block_size } -> std::convertible_to<int>;
+  S::decode(r, b, y);
+  S::encode(x, x, columns, row, blocks);
+};
 
 }  // namespace zoq

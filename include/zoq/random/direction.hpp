@@ -38,10 +38,10 @@ concept field = std::is_trivially_copyable_v<F> && requires(const F& f, index_t 
 };
 
 template <class Z>
-concept direction =
-    std::is_trivially_copyable_v<Z> && requires(const Z& z, seed_t seed, value_order order) {
-      { Z::name } -> std::convertible_to<std::string_view>;
-      { z.at(seed, order) } -> field;
-    };
+concept direction = std::is_trivially_copyable_v<Z> &&
+    requires(const Z& z, seed_t seed, value_order order) {
+  { Z::name } -> std::convertible_to<std::string_view>;
+  { z.at(seed, order) } -> field;
+};
 
 }  // namespace zoq

@@ -2,8 +2,8 @@
 //
 //     std::vector<index_t> order = zoq::permutation(rows, seed);
 //
-// Fisher and Yates's shuffle (Knuth, volume 2, algorithm P) with one 64-bit Philox word an exchange;
-// the high half of a 64 x 64 bit product bounds it, so the bias is below n / 2^64.
+// Fisher and Yates's shuffle (Knuth, volume 2, algorithm P) with one 64-bit Philox word an
+// exchange; the high half of a 64 x 64 bit product bounds it, so the bias is below n / 2^64.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -22,8 +22,7 @@ struct words4 {
 ZOQ_HD inline words4 philox(seed_t seed, std::uint64_t block, std::uint64_t stream = 0) {
   const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
   const auto high = [](std::uint64_t x) { return static_cast<std::uint32_t>(x >> 32); };
-  const r123::Philox4x32::ctr_type counter = {
-      {low(block), high(block), low(stream), high(stream)}};
+  const r123::Philox4x32::ctr_type counter = {{low(block), high(block), low(stream), high(stream)}};
   const r123::Philox4x32::key_type key = {{low(seed), high(seed)}};
   const r123::Philox4x32::ctr_type words = r123::Philox4x32()(counter, key);
   return {{words.v[0], words.v[1], words.v[2], words.v[3]}};

@@ -29,8 +29,9 @@ class fisher {
   using progress_function = std::function<void(index_t done, index_t all)>;
 
   /// windows: token ids, all of one length. Keeps references to executor and model.
-  fisher(const X& exec, const llama& model, std::vector<std::vector<token_t>> windows,
-         progress_function progress = [](index_t, index_t) {})
+  fisher(
+      const X& exec, const llama& model, std::vector<std::vector<token_t>> windows,
+      progress_function progress = [](index_t, index_t) {})
       : exec_(exec), model_(model), windows_(std::move(windows)), progress_(std::move(progress)) {}
 
   [[nodiscard]] index_t entries() const { return linear_weights(model_.tensors()); }

@@ -1,4 +1,5 @@
-// A mask: which entries of which matrices are tuned, as sorted flat indices (row * columns + column).
+// A mask: which entries of which matrices are tuned, as sorted flat indices (row * columns +
+// column).
 //
 //     zoq::mask m;   m.tensors.push_back({"blk.0.attn_q.weight", 576, 576, {17, 404}});
 //     m.validate();  m.count();  zoq::jaccard(m, other);

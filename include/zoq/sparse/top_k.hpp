@@ -1,5 +1,5 @@
-// top_k: the entries of largest score, per matrix or over all, from scores that come one matrix at a
-// time, so that no buffer of the model's size is needed.
+// top_k: the entries of largest score, per matrix or over all, from scores that come one matrix at
+// a time, so that no buffer of the model's size is needed.
 //
 //     zoq::mask m = zoq::top_k(scores, {.density = 0.001, .per = zoq::scope::matrix});
 //
@@ -94,8 +94,8 @@ class top_k_selector {
 
   // floor(density * n): the tiny excess keeps 0.001 * 1000 from falling below 1.
   [[nodiscard]] index_t share(index_t n) const {
-    return std::min(n, static_cast<index_t>(options_.density * static_cast<double>(n) *
-                                            (1 + 1e-12)));
+    return std::min(n,
+                    static_cast<index_t>(options_.density * static_cast<double>(n) * (1 + 1e-12)));
   }
 
   void keep_best(index_t k) {

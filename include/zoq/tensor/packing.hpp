@@ -26,9 +26,9 @@ struct token_read {
 };
 
 struct packing {
-  std::vector<token_t> tokens;     // [T]
-  std::vector<segment> segments;   // [S]
-  std::vector<token_read> reads;   // in the order in which scores are returned
+  std::vector<token_t> tokens;    // [T]
+  std::vector<segment> segments;  // [S]
+  std::vector<token_read> reads;  // in the order in which scores are returned
 
   [[nodiscard]] index_t rows() const { return static_cast<index_t>(tokens.size()); }
   [[nodiscard]] bool empty() const { return tokens.empty(); }
@@ -63,8 +63,8 @@ struct packing {
 
   /// Asks for the likelihood of `target` after token `offset` of segment `number`.
   void read(index_t number, index_t offset, token_t target) {
-    require(number >= 0 && number < static_cast<index_t>(segments.size()),
-            "packing: no segment ", number);
+    require(number >= 0 && number < static_cast<index_t>(segments.size()), "packing: no segment ",
+            number);
     const segment& s = segments[static_cast<std::size_t>(number)];
     require(offset >= 0 && offset < s.count, "packing: offset ", offset, " in a segment of ",
             s.count);

@@ -29,8 +29,7 @@ struct tensor_view {
 
   /// The element at the given indices, one for each dimension. Unchecked.
   template <class... Index>
-    requires(sizeof...(Index) == Rank)
-  ZOQ_HD constexpr T& operator()(Index... index) const {
+  requires(sizeof...(Index) == Rank) ZOQ_HD constexpr T& operator()(Index... index) const {
     const index_t at[Rank] = {static_cast<index_t>(index)...};
     index_t offset = 0;
     for (int d = 0; d < Rank; ++d) {
@@ -40,9 +39,7 @@ struct tensor_view {
   }
 
   /// The sub-tensor at `i` of the first dimension. Unchecked.
-  [[nodiscard]] ZOQ_HD constexpr tensor_view<T, Rank - 1> row(index_t i) const
-    requires(Rank > 1)
-  {
+  [[nodiscard]] ZOQ_HD constexpr tensor_view<T, Rank - 1> row(index_t i) const requires(Rank > 1) {
     tensor_view<T, Rank - 1> out{data, {}};
     index_t stride = 1;
     for (int d = 1; d < Rank; ++d) {
@@ -66,9 +63,9 @@ struct tensor_view {
   }
 
   /// A view of mutable elements is a view of constant ones.
-  ZOQ_HD constexpr operator tensor_view<const T, Rank>() const  // NOLINT(google-explicit-constructor)
-    requires(!std::is_const_v<T>)
-  {
+  ZOQ_HD constexpr operator tensor_view<const T, Rank>()
+      const  // NOLINT(google-explicit-constructor)
+      requires(!std::is_const_v<T>) {
     tensor_view<const T, Rank> out{data, {}};
     for (int d = 0; d < Rank; ++d) {
       out.shape[d] = shape[d];

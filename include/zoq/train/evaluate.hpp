@@ -27,8 +27,8 @@ struct evaluation {
   std::vector<total> branch;  // exact sums of the losses of every branch
   index_t right = 0;          // rows of branch 0 where the objective chose the answer
   index_t rows = 0;
-  index_t tokens = 0;         // forwarded, over all branches
-  double seconds = 0;         // inside forwards
+  index_t tokens = 0;  // forwarded, over all branches
+  double seconds = 0;  // inside forwards
 
   [[nodiscard]] double accuracy() const {
     return rows == 0 ? 0.0 : static_cast<double>(right) / static_cast<double>(rows);
@@ -42,9 +42,9 @@ struct evaluate_options {
   index_t stacked_rows = 1024;  // rows of all branches in one forward pass, at least one example
 };
 
-/// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called with
-/// the number of rows that are done, for progress; it may return false to stop early. Throws, with
-/// the row's number, when a row does not suit the objective or its loss is not finite.
+/// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called
+/// with the number of rows that are done, for progress; it may return false to stop early. Throws,
+/// with the row's number, when a row does not suit the objective or its loss is not finite.
 template <class Pass, objective Objective, class After>
 evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
                     std::span<const example* const> rows, const evaluate_options& options,
@@ -78,8 +78,7 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
     scores.assign(reads * static_cast<std::size_t>(branches.count), 0.0);
     const auto start = std::chrono::steady_clock::now();
     pass.score(batch, branches, scores);
-    out.seconds +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    out.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     out.tokens += batch.rows() * branches.count;
 
     for (std::size_t b = 0; b < out.branch.size(); ++b) {

@@ -125,15 +125,11 @@ class stepper {
   }
 
   /// The optimizer's state [k * state_floats], for checkpoints.
-  [[nodiscard]] tensor_view<float, 1> optimizer_state() const {
-    return state_.view(state_.size());
-  }
+  [[nodiscard]] tensor_view<float, 1> optimizer_state() const { return state_.view(state_.size()); }
   /// Goes on at `step`; values and optimizer state are the caller's to restore.
   void skip_to(std::uint64_t step) { next_ = step; }
 
-  [[nodiscard]] index_t byte_count() const {
-    return gradient_.byte_count() + state_.byte_count();
-  }
+  [[nodiscard]] index_t byte_count() const { return gradient_.byte_count() + state_.byte_count(); }
 
  private:
   void apply(const gradient& g, const step_result& result, float* values) {

@@ -31,8 +31,8 @@ struct train_options {
   seed_t seed = 0;
   any_direction direction = gaussian{};
   any_schedule schedule = constant{};
-  index_t stacked_rows = 1024;      // activations of all branches in memory at a time
-  index_t stacked_branches = 8;     // branches in one forward pass
+  index_t stacked_rows = 1024;   // activations of all branches in memory at a time
+  index_t stacked_branches = 8;  // branches in one forward pass
 };
 
 /// What the forwards of a run have cost so far.
@@ -92,14 +92,14 @@ class trainer {
   /// One recorded step: the same, with the losses of an earlier run instead of forwards.
   step_result replay(std::span<const answer> recorded) {
     std::size_t used = 0;
-    return step_->advance(view_.values().data,
-                          [&](std::span<const query> asked, std::vector<answer>& answers) {
-                            require(used + asked.size() <= recorded.size(), "step ", step_->next(),
-                                    ": the record has ", recorded.size(), " losses, more are asked");
-                            answers.insert(answers.end(), recorded.begin() + static_cast<long>(used),
-                                           recorded.begin() + static_cast<long>(used + asked.size()));
-                            used += asked.size();
-                          });
+    return step_->advance(
+        view_.values().data, [&](std::span<const query> asked, std::vector<answer>& answers) {
+          require(used + asked.size() <= recorded.size(), "step ", step_->next(),
+                  ": the record has ", recorded.size(), " losses, more are asked");
+          answers.insert(answers.end(), recorded.begin() + static_cast<long>(used),
+                         recorded.begin() + static_cast<long>(used + asked.size()));
+          used += asked.size();
+        });
   }
 
   /// Chooses the epsilon on the first batch; see estimate/epsilon.hpp. Changes nothing.

@@ -4,8 +4,8 @@
 //     view.values();      // [k] offsets from the decoded base, zero at first
 //
 // The weight in use is decode(W) + offset. Offsets start at zero, so the first step starts from the
-// quantised model to the bit. Memory: 8 bytes a value for its place, 4 for itself, 4 for each branch.
-// Method: "Zeroth-Order Fine-Tuning of LLMs with Extreme Sparsity", arXiv 2406.02913.
+// quantised model to the bit. Memory: 8 bytes a value for its place, 4 for itself, 4 for each
+// branch. Method: "Zeroth-Order Fine-Tuning of LLMs with Extreme Sparsity", arXiv 2406.02913.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

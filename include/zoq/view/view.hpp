@@ -22,16 +22,16 @@
 namespace zoq {
 
 template <class V, class X>
-concept parameter_view =
-    executor<X> && requires(V& view, const V& constant, const X& exec, std::span<const query> asked,
-                            const any_direction& direction) {
-      { V::name } -> std::convertible_to<std::string_view>;
-      { constant.order() } -> std::same_as<value_order>;
-      { view.values() } -> std::same_as<tensor_view<float, 1>>;  // [k], in the executor's memory
-      { view.move_to(exec, direction, asked) } -> std::same_as<void>;
-      { view.move_to_values(exec) } -> std::same_as<void>;  // one branch: the values as they are
-      { constant.branches() } -> std::same_as<branch_parts>;
-      { constant.byte_count() } -> std::convertible_to<index_t>;
-    };
+concept parameter_view = executor<X> &&
+    requires(V& view, const V& constant, const X& exec, std::span<const query> asked,
+             const any_direction& direction) {
+  { V::name } -> std::convertible_to<std::string_view>;
+  { constant.order() } -> std::same_as<value_order>;
+  { view.values() } -> std::same_as<tensor_view<float, 1>>;  // [k], in the executor's memory
+  { view.move_to(exec, direction, asked) } -> std::same_as<void>;
+  { view.move_to_values(exec) } -> std::same_as<void>;  // one branch: the values as they are
+  { constant.branches() } -> std::same_as<branch_parts>;
+  { constant.byte_count() } -> std::convertible_to<index_t>;
+};
 
 }  // namespace zoq

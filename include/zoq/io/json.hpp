@@ -1,0 +1,72 @@
+// Strict reading of one JSON text, for formats where a slip should be an error and not a surprise.
+//
+//     nlohmann::json row = zoq::parse_json(line, "train.jsonl:17");
+//     const std::string& prompt = zoq::json_string(row, "prompt", "train.jsonl:17");
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/utf8.hpp"
+
+namespace zoq {
+
+/// The value of `text`. Throws `error`, starting with `source`, on invalid UTF-8, broken JSON (with
+/// its column), a key that comes twice in one object, and nesting deeper than `deepest`.
+inline nlohmann::json parse_json(std::string_view text, const std::string& source,
+                                 int deepest = 8) {
+  const index_t bad = first_invalid_utf8(text);
+  require(bad < 0, source, ": invalid UTF-8 at byte ", bad);
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+    using event_type = nlohmann::json::parse_event_t;
+    require(depth <= deepest, source, ": JSON nested deeper than ", deepest);
+    if (event == event_type::object_start) {
+      keys.emplace_back();
+    } else if (event == event_type::object_end) {
+      keys.pop_back();
+    } else if (event == event_type::key) {
+      const auto& key = parsed.get_ref<const std::string&>();
+      require(keys.back().insert(key).second, source, ": key \"", printable(key), "\" comes twice");
+    }
+    return true;
+  };
+  try {
+    return nlohmann::json::parse(text, check);
+  } catch (const nlohmann::json::parse_error& e) {
+    // Its message reads "[...] parse error at line 1, column 5: reason".
+    const std::string_view message = e.what();
+    const std::size_t reason = message.find(": ");
+    fail(source, ": broken JSON at column ", e.byte,
+         reason == std::string_view::npos ? "" : printable(message.substr(reason)));
+  }
+}
+
+/// The member `key` of `object`. Throws `error`, starting with `source`, when it is missing.
+inline const nlohmann::json& json_member(const nlohmann::json& object, const char* key,
+                                         const std::string& source) {
+  const auto at = object.find(key);
+  require(at != object.end(), source, ": key \"", key, "\" is missing");
+  return *at;
+}
+
+/// The string `key` of `object`. Throws `error`, starting with `source`, when it is missing or is
+/// no string.
+inline const std::string& json_string(const nlohmann::json& object, const char* key,
+                                      const std::string& source) {
+  const nlohmann::json& value = json_member(object, key, source);
+  require(value.is_string(), source, ": \"", key, "\" is of type ", value.type_name(),
+          ", wanted a string");
+  return value.get_ref<const std::string&>();
+}
+
+}  // namespace zoq

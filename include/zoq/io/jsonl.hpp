@@ -1,0 +1,136 @@
+// Rows of data: one JSON object a line, its kind seen from its keys.
+//
+//     {"prompt": "A fine film. It was", "choices": [" terrible", " great"], "answer": 1}
+//     {"prompt": "Q: 2 + 2?\nA:", "completion": " 4"}
+//     {"text": "Any running text."}
+//
+//     zoq::text_rows rows = zoq::read_rows("train.jsonl");
+//     const auto& first = std::get<zoq::choice_row>(rows[0]);
+//
+// All rows of a file are of one kind. Other keys are ignored. Lines end in LF or CRLF; the last may
+// end in neither.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/json.hpp"
+#include "zoq/io/mapped_file.hpp"
+
+namespace zoq {
+
+/// Which of the choices goes on after the prompt?
+struct choice_row {
+  std::string prompt;
+  std::vector<std::string> choices;  // 2 or more, all different, none empty
+  index_t answer = 0;                // the number of the right one, from 0
+};
+
+/// What goes on after the prompt?
+struct completion_row {
+  std::string prompt;
+  std::string completion;
+};
+
+/// Running text.
+struct text_row {
+  std::string text;
+};
+
+using any_row = std::variant<choice_row, completion_row, text_row>;
+using text_rows = std::vector<any_row>;  // of one kind throughout
+
+namespace detail {
+
+/// A string that must not be empty.
+inline const std::string& filled_string(const nlohmann::json& row, const char* key,
+                                        const std::string& where) {
+  const std::string& s = json_string(row, key, where);
+  require(!s.empty(), where, ": \"", key, "\" is empty");
+  return s;
+}
+
+inline choice_row read_choice_row(const nlohmann::json& row, const std::string& where) {
+  choice_row out;
+  out.prompt = filled_string(row, "prompt", where);
+  const nlohmann::json& choices = json_member(row, "choices", where);
+  require(choices.is_array(), where, ": \"choices\" is of type ", choices.type_name(),
+          ", wanted an array");
+  std::set<std::string_view> seen;
+  for (const nlohmann::json& choice : choices) {
+    const std::size_t number = out.choices.size();
+    require(choice.is_string(), where, ": choice ", number, " is of type ", choice.type_name(),
+            ", wanted a string");
+    const auto& s = choice.get_ref<const std::string&>();
+    require(!s.empty(), where, ": choice ", number, " is empty");
+    require(seen.insert(s).second, where, ": choice ", number, " comes twice: \"", printable(s),
+            "\"");
+    out.choices.push_back(s);
+  }
+  const auto count = static_cast<index_t>(out.choices.size());
+  require(count >= 2, where, ": ", count, " choices, wanted 2 or more");
+  const nlohmann::json& answer = json_member(row, "answer", where);
+  require(answer.is_number_integer(), where, ": \"answer\" is of type ", answer.type_name(),
+          ", wanted a whole number");
+  // A JSON number may be too large for index_t, but not for the comparison.
+  require(answer >= 0 && answer < count, where, ": answer ", answer.dump(), " is outside the ",
+          count, " choices");
+  out.answer = answer.get<index_t>();
+  return out;
+}
+
+}  // namespace detail
+
+/// One row. Throws `error`, starting with `where`, on anything wrong.
+inline any_row read_row(std::string_view line, const std::string& where) {
+  const nlohmann::json row = parse_json(line, where);
+  require(row.is_object(), where, ": a JSON ", row.type_name(), ", wanted an object");
+  if (row.contains("choices")) {
+    return detail::read_choice_row(row, where);
+  }
+  if (row.contains("completion")) {
+    return completion_row{detail::filled_string(row, "prompt", where),
+                          detail::filled_string(row, "completion", where)};
+  }
+  require(row.contains("text"), where, ": none of the keys \"choices\", \"completion\", \"text\"");
+  return text_row{detail::filled_string(row, "text", where)};
+}
+
+/// All rows of a file. Throws `error` that starts with file and line ("train.jsonl:17: ...") on
+/// broken JSON, a missing key, a wrong type, an answer outside the choices, an empty line, or a row
+/// of another kind than the first; and on a file without rows.
+inline text_rows read_rows(const std::string& path) {
+  static constexpr const char* kinds[] = {"choices", "completion", "text"};
+  const mapped_file file(path);
+  const auto* start = reinterpret_cast<const char*>(file.bytes().data());
+  std::string_view rest(start, file.bytes().size());
+  require(!rest.empty(), path, ": is empty");
+  text_rows out;
+  while (!rest.empty()) {
+    const std::string where = text(path, ":", out.size() + 1);
+    const std::size_t end = rest.find('\n');
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    if (line.ends_with('\r')) {
+      line.remove_suffix(1);
+    }
+    require(line.find_first_not_of(" \t") != std::string_view::npos, where, ": empty line");
+    any_row row = read_row(line, where);
+    require(out.empty() || row.index() == out[0].index(), where, ": a row with \"",
+            kinds[row.index()], "\" in a file of rows with \"",
+            kinds[out.empty() ? 0 : out[0].index()], "\"");
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+}  // namespace zoq

@@ -1,0 +1,167 @@
+// The trajectory: what a run asked of the model, and nothing more. With the mask and the settings
+// it replays to the same values, bit for bit, without a forward pass.
+//
+//     zoq::trajectory_writer out("trajectory.jsonl", settings, 0);
+//     out.append(step.step, step.answers);
+//     zoq::trajectory t = zoq::read_trajectory("trajectory.jsonl");    // t.losses[step]
+//
+// JSON lines: the settings first, then {"step": 7, "losses": [...]} in order. A number is written
+// with as many digits as bring back the same double. A line is written at once; one that was cut
+// short at the end by a crash is left out when reading.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+#include "zoq/estimate/query.hpp"
+#include "zoq/io/atomic_file.hpp"
+
+namespace zoq {
+
+struct trajectory {
+  nlohmann::json settings;
+  std::vector<std::vector<answer>> losses;  // by step
+};
+
+/// A file that grows by whole lines.
+class line_file {
+ public:
+  /// Opens for appending; made when missing. Throws, naming the file.
+  explicit line_file(std::string path) : path_(std::move(path)) {
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    require(descriptor_ >= 0, path_, ": cannot be opened: ", std::strerror(errno));
+  }
+  line_file(line_file&& other) noexcept
+      : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+  line_file& operator=(line_file&&) = delete;
+  ~line_file() {
+    if (descriptor_ >= 0) {
+      ::close(descriptor_);
+    }
+  }
+
+  /// Adds one line in a single write. Throws, naming the file, when the disk does not take it.
+  void append(const nlohmann::json& line) {
+    const std::string text = line.dump() + "\n";
+    std::size_t done = 0;
+    while (done < text.size()) {
+      const ::ssize_t n = ::write(descriptor_, text.data() + done, text.size() - done);
+      require(n >= 0 || errno == EINTR, path_, ": cannot be written: ", std::strerror(errno));
+      done += n > 0 ? static_cast<std::size_t>(n) : 0;
+    }
+  }
+
+  /// Brings all lines to the disk.
+  void flush() const {
+    require(::fsync(descriptor_) == 0, path_, ": cannot be flushed: ", std::strerror(errno));
+  }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+/// The whole lines of a file as JSON; none when it is missing. A last line without its end is left
+/// out. Throws, naming file and line, when another line is no JSON object.
+inline std::vector<nlohmann::json> read_lines(const std::string& path) {
+  std::vector<nlohmann::json> out;
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream all;
+  all << in.rdbuf();
+  const std::string text = all.str();
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = text.find('\n', begin);
+    if (end == std::string::npos) {
+      break;
+    }
+    auto line =
+        nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                              text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    require(line.is_object(), path, ":", out.size() + 1, ": not a JSON object");
+    out.push_back(std::move(line));
+    begin = end + 1;
+  }
+  return out;
+}
+
+/// Replaces a file of lines, whole or not at all: how lines after a checkpoint are taken back.
+inline void write_lines(const std::string& path, std::span<const nlohmann::json> lines) {
+  std::string text;
+  for (const auto& line : lines) {
+    text += line.dump() + "\n";
+  }
+  write_file_atomically(path, text);
+}
+
+class trajectory_writer {
+ public:
+  /// Begins a trajectory with its settings, or goes on with one whose steps are `kept`.
+  trajectory_writer(const std::string& path, const nlohmann::json& settings,
+                    std::span<const std::vector<answer>> kept = {})
+      : file_((write_lines(path, lines_of(settings, kept)), path)) {}
+
+  void append(std::uint64_t step, std::span<const answer> losses) {
+    file_.append(line_of(step, losses));
+  }
+  void flush() const { file_.flush(); }
+
+ private:
+  static nlohmann::json line_of(std::uint64_t step, std::span<const answer> losses) {
+    nlohmann::json line = {{"step", step}, {"losses", nlohmann::json::array()}};
+    for (const answer& a : losses) {
+      line["losses"].push_back(a.loss);
+    }
+    return line;
+  }
+  static std::vector<nlohmann::json> lines_of(const nlohmann::json& settings,
+                                              std::span<const std::vector<answer>> kept) {
+    std::vector<nlohmann::json> lines = {settings};
+    for (std::size_t step = 0; step < kept.size(); ++step) {
+      lines.push_back(line_of(step, kept[step]));
+    }
+    return lines;
+  }
+
+  line_file file_;
+};
+
+/// Throws, naming file and line, when the file is missing, has no settings, or its steps are not
+/// 0, 1, 2, ...
+inline trajectory read_trajectory(const std::string& path) {
+  require(std::filesystem::exists(path), path, ": there is no such file");
+  const std::vector<nlohmann::json> lines = read_lines(path);
+  require(!lines.empty() && lines[0].value("zoq", "") == "trajectory.1", path,
+          ":1: not the settings of a trajectory");
+  trajectory t{lines[0], {}};
+  for (std::size_t i = 1; i < lines.size(); ++i) {
+    const auto& line = lines[i];
+    const auto step = line.find("step");
+    const auto losses = line.find("losses");
+    require(step != line.end() && step->is_number_unsigned() && *step == i - 1 &&
+                losses != line.end() && losses->is_array(),
+            path, ":", i + 1, ": wanted the losses of step ", i - 1);
+    std::vector<answer> answers;
+    for (const auto& loss : *losses) {
+      require(loss.is_number(), path, ":", i + 1, ": a loss is not a number");
+      answers.push_back({loss.get<double>()});
+    }
+    t.losses.push_back(std::move(answers));
+  }
+  return t;
+}
+
+}  // namespace zoq

@@ -1,0 +1,39 @@
+// The library on the CPU: everything that needs no more than Eigen, Random123 and threads.
+// For files of JSON, masks and text, add zoq/io.hpp.
+//
+//     #include <zoq/zoq.hpp>
+//     #include <zoq/io.hpp>
+//
+//     zoq::cpu exec;
+//     auto model = zoq::llama::open("model.gguf");
+//     auto mask = zoq::top_k(zoq::fisher(exec, model, windows), {.density = 0.001});
+//     auto tuned = zoq::sparse_view(exec, model.tensors(), mask);
+//     zoq::trainer trainer{exec, model, tuned, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{}};
+//     trainer.run(rows, {.steps = 400});
+//     zoq::save_delta("delta.safetensors", tuned, mask);
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "zoq/data/example.hpp"
+#include "zoq/data/row_order.hpp"
+#include "zoq/data/windows.hpp"
+#include "zoq/estimate/epsilon.hpp"
+#include "zoq/estimate/spsa.hpp"
+#include "zoq/exec/cpu.hpp"
+#include "zoq/exec/serial.hpp"
+#include "zoq/io/gguf.hpp"
+#include "zoq/io/gguf_writer.hpp"
+#include "zoq/model/llama.hpp"
+#include "zoq/model/llama_forward.hpp"
+#include "zoq/objective/next_token.hpp"
+#include "zoq/objective/option_likelihood.hpp"
+#include "zoq/optim/schedule.hpp"
+#include "zoq/optim/sgd.hpp"
+#include "zoq/score/fisher.hpp"
+#include "zoq/score/simple.hpp"
+#include "zoq/sparse/mask.hpp"
+#include "zoq/sparse/top_k.hpp"
+#include "zoq/train/minimize.hpp"
+#include "zoq/train/trainer.hpp"
+#include "zoq/view/sparse.hpp"

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zoq/io/json.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "temporary_folder.hpp"
+
+using zoq::parse_json;
+using zoq::test::is_one_line;
+using zoq::test::message_of;
+
+TEST_CASE("json: values come back") {
+  const nlohmann::json value = parse_json(R"({"a": [1, -2.5, null, true], "b": "\u00e9"})", "f");
+  CHECK(value["a"][1] == -2.5);
+  CHECK(zoq::json_string(value, "b", "f") == "\xc3\xa9");
+  CHECK(message_of([&] { zoq::json_string(value, "a", "f"); }) ==
+        "f: \"a\" is of type array, wanted a string");
+  CHECK(message_of([&] { zoq::json_member(value, "c", "f"); }) == "f: key \"c\" is missing");
+}
+
+TEST_CASE("json: a slip is an error of one line that names source and column") {
+  const auto error_of = [](const std::string& text) {
+    const std::string message = message_of([&] { return parse_json(text, "f:3"); });
+    CHECK(is_one_line(message));
+    return message;
+  };
+  CHECK(error_of("{\"a\": 1,}").rfind("f:3: broken JSON at column 9: ", 0) == 0);
+  CHECK(error_of("").rfind("f:3: broken JSON at column 1: ", 0) == 0);
+  CHECK(error_of("{} {}").rfind("f:3: broken JSON at column 4: ", 0) == 0);
+  CHECK(error_of("{\"a\n\": 1}").rfind("f:3: broken JSON at column 4: ", 0) == 0);
+  CHECK(error_of("{\"a\": 1, \"a\": 1}") == "f:3: key \"a\" comes twice");
+  CHECK(error_of("[{\"b\": {\"a\": 1, \"c\": {}, \"a\": 1}}]") == "f:3: key \"a\" comes twice");
+  CHECK(error_of("\"a\xff\"") == "f:3: invalid UTF-8 at byte 2");
+  CHECK(error_of(std::string(1000000, '[')) == "f:3: JSON nested deeper than 8");
+  CHECK(message_of([] { return parse_json(R"({"a": {"a": 1}, "b": {"a": 1}})", "f"); }).empty());
+}
