@@ -10,7 +10,7 @@
 //     auto tuned = zoq::sparse_view(exec, model.tensors(), mask);
 //     zoq::trainer trainer{exec, model, tuned, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{}};
 //     trainer.run(rows, {.steps = 400});
-//     zoq::save_delta("delta.safetensors", tuned, mask);
+//     zoq::save_delta("delta.safetensors", tuned);
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -26,12 +26,14 @@
 #include "zoq/io/gguf_writer.hpp"
 #include "zoq/model/llama.hpp"
 #include "zoq/model/llama_forward.hpp"
+#include "zoq/model/llama_reverse.hpp"
 #include "zoq/objective/next_token.hpp"
 #include "zoq/objective/option_likelihood.hpp"
 #include "zoq/optim/schedule.hpp"
 #include "zoq/optim/sgd.hpp"
 #include "zoq/score/fisher.hpp"
 #include "zoq/score/simple.hpp"
+#include "zoq/sparse/delta.hpp"
 #include "zoq/sparse/mask.hpp"
 #include "zoq/sparse/top_k.hpp"
 #include "zoq/train/minimize.hpp"

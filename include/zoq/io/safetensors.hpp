@@ -246,7 +246,7 @@ inline void write_safetensors(const std::string& path, std::span<const safetenso
   if (!metadata.empty()) {
     header += "\"__metadata__\":{";
     for (const auto& [key, value] : metadata) {
-      header += (header.back() == '{' ? "" : ",") + quoted(key) + ":" + quoted(value);
+      header += text(header.back() == '{' ? "" : ",", quoted(key), ":", quoted(value));
     }
     header += "}";
   }

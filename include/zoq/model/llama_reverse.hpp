@@ -352,4 +352,10 @@ class llama_reverse {
   memory squares_[kept_count];
 };
 
+/// The reverse pass of this model: what a score calls, found by the model's type.
+template <executor X>
+llama_reverse<X> reverse_of(const X& exec, const llama& model) {
+  return llama_reverse<X>(exec, model);
+}
+
 }  // namespace zoq

@@ -5,6 +5,7 @@
 //
 //     auto mask = zoq::top_k(zoq::fisher(exec, model, windows), {.density = 0.001});
 //
+// The model's reverse pass is found by its type: include model/llama_reverse.hpp beside this.
 // No task is seen: one mask serves all. arXiv 2406.02913, section 3. Offline; about five forward
 // passes over the windows, squares of one layer at a time.
 // SPDX-License-Identifier: Apache-2.0
@@ -17,12 +18,12 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/model/llama_reverse.hpp"
+#include "zoq/ops/tensors.hpp"
 #include "zoq/tensor/executor.hpp"
 
 namespace zoq {
 
-template <executor X>
+template <executor X, class Model>
 class fisher {
  public:
   static constexpr std::string_view name = "fisher";
@@ -30,7 +31,7 @@ class fisher {
 
   /// windows: token ids, all of one length. Keeps references to executor and model.
   fisher(
-      const X& exec, const llama& model, std::vector<std::vector<token_t>> windows,
+      const X& exec, const Model& model, std::vector<std::vector<token_t>> windows,
       progress_function progress = [](index_t, index_t) {})
       : exec_(exec), model_(model), windows_(std::move(windows)), progress_(std::move(progress)) {}
 
@@ -40,13 +41,13 @@ class fisher {
   /// layer first. Returns the mean loss of the windows.
   template <class Visit>
   double visit(Visit&& visit) const {
-    llama_reverse<X> pass(exec_, model_);
+    auto pass = reverse_of(exec_, model_);
     return pass.squared_gradients(windows_, visit, progress_);
   }
 
  private:
   const X& exec_;
-  const llama& model_;
+  const Model& model_;
   std::vector<std::vector<token_t>> windows_;
   progress_function progress_;
 };

@@ -1,6 +1,6 @@
 // Deltas: the tuned values of a sparse view as a small file that goes with the unchanged model.
 //
-//     zoq::save_delta("delta.safetensors", view, mask);
+//     zoq::save_delta("delta.safetensors", view);
 //     zoq::delta d = zoq::read_delta("delta.safetensors");
 //
 // For each matrix NAME: "NAME.index" I32 [n], ascending flat indices (row * columns + column), and
@@ -22,15 +22,10 @@
 #include "zoq/core/error.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/io/safetensors.hpp"
+#include "zoq/sparse/delta.hpp"
 #include "zoq/sparse/mask.hpp"
 
 namespace zoq {
-
-/// Values at the places of a mask, one for each entry, in the mask's order.
-struct delta {
-  mask places;
-  std::vector<float> values;  // [k]
-};
 
 namespace detail {
 inline constexpr std::string_view delta_format = "zoq.delta.1";
@@ -59,12 +54,11 @@ inline void write_delta(const std::string& path, const delta& d,
   write_safetensors(path, tensors, metadata);
 }
 
-/// The values of a view and the mask that it was made with, as a file. The view's memory must be
-/// readable by the host, as that of `serial` and `cpu` is.
+/// The tuned values of a view as a file; see write_delta.
 template <class View>
-void save_delta(const std::string& path, const View& view, const mask& places) {
-  const auto values = view.values();
-  write_delta(path, {places, std::vector<float>(values.data, values.data + values.size())});
+void save_delta(const std::string& path, const View& view,
+                const std::map<std::string, std::string>& about = {}) {
+  write_delta(path, view.to_delta(), about);
 }
 
 /// Throws, naming file and tensor, on anything that is not a valid delta; on values that are not

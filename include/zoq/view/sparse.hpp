@@ -2,6 +2,7 @@
 //
 //     zoq::sparse_view view(exec, model.tensors(), mask);
 //     view.values();      // [k] offsets from the decoded base, zero at first
+//     view.to_delta();    // places and values, on the host
 //
 // The weight in use is decode(W) + offset. Offsets start at zero, so the first step starts from the
 // quantised model to the bit. Memory: 8 bytes a value for its place, 4 for itself, 4 for each
@@ -9,8 +10,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,6 +23,7 @@
 #include "zoq/ops/parts.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/random/directions.hpp"
+#include "zoq/sparse/delta.hpp"
 #include "zoq/sparse/mask.hpp"
 #include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/executor.hpp"
@@ -56,8 +60,9 @@ class sparse_view {
 
   /// Views `tensors` at the places of `places`. Throws when the mask names a tensor that the model
   /// does not have, one of another shape, or one that is not a linear layer's matrix.
+  /// Keeps a reference to the executor. Starts at the unchanged base.
   sparse_view(const X& exec, std::span<const model_tensor> tensors, const mask& places)
-      : parts_(tensors.size()) {
+      : exec_(exec), model_hash_(places.model_hash), about_(places.about), parts_(tensors.size()) {
     const index_t count = places.count();
     rows_ = exec.template allocate<std::int32_t>(count);
     columns_ = exec.template allocate<std::int32_t>(count);
@@ -83,10 +88,18 @@ class sparse_view {
       exec.upload(row.data(), n, rows_.data() + first);
       exec.upload(column.data(), n, columns_.data() + first);
       extents_.push_back({first, 1, n});
-      numbers_.push_back(number);
+      tuned_.push_back({number, m.tensor, m.rows, m.columns});
       first += n;
     }
     move_to_values(exec);
+  }
+
+  /// The same, starting at the values of `start`. Throws when there is not one for each place.
+  sparse_view(const X& exec, std::span<const model_tensor> tensors, const delta& start)
+      : sparse_view(exec, tensors, start.places) {
+    require(static_cast<index_t>(start.values.size()) == values_.size(), "delta: ",
+            start.values.size(), " values for ", values_.size(), " places");
+    exec.upload(start.values.data(), values_.size(), values_.data());
   }
 
   /// Each tensor's values are one row; order of the mask.
@@ -122,6 +135,26 @@ class sparse_view {
 
   [[nodiscard]] branch_parts branches() const { return {branches_, parts_}; }
 
+  /// The places, with the mask's model and origin, and the values, copied to the host.
+  [[nodiscard]] delta to_delta() const {
+    const auto host = [&]<class T>(const memory<T>& from) {
+      std::vector<T> out(static_cast<std::size_t>(from.size()));
+      exec_.download(from.data(), from.size(), out.data());
+      return out;
+    };
+    const std::vector<std::int32_t> row = host(rows_), column = host(columns_);
+    delta out{{{}, model_hash_, about_}, host(values_)};
+    for (std::size_t t = 0; t < tuned_.size(); ++t) {
+      tensor_mask m{tuned_[t].name, tuned_[t].rows, tuned_[t].columns, {}};
+      const auto first = static_cast<std::size_t>(extents_[t].first);
+      for (std::size_t i = first; i < first + static_cast<std::size_t>(extents_[t].columns); ++i) {
+        m.index.push_back(static_cast<std::int32_t>(row[i] * m.columns + column[i]));
+      }
+      out.places.tensors.push_back(std::move(m));
+    }
+    return out;
+  }
+
   /// Bytes of places, values and branches.
   [[nodiscard]] index_t byte_count() const {
     return rows_.byte_count() + columns_.byte_count() + values_.byte_count() + moved_.byte_count();
@@ -130,9 +163,9 @@ class sparse_view {
  private:
   void hand_out(const float* values, index_t branches) {
     branches_ = branches;
-    for (std::size_t t = 0; t < numbers_.size(); ++t) {
+    for (std::size_t t = 0; t < tuned_.size(); ++t) {
       const auto [first, rows, n] = extents_[t];
-      parts_[static_cast<std::size_t>(numbers_[t])].sparse =
+      parts_[static_cast<std::size_t>(tuned_[t].number)].sparse =
           sparse_part{{rows_.data() + first, {n}},
                       {columns_.data() + first, {n}},
                       {values, {branches, values_.size()}},
@@ -140,14 +173,22 @@ class sparse_view {
     }
   }
 
+  struct tuned_matrix {
+    index_t number;  // of the tensor in the model
+    std::string name;
+    index_t rows, columns;
+  };
   template <class T>
   using memory = buffer<T, typename X::space>;
 
+  const X& exec_;
+  std::string model_hash_;
+  std::map<std::string, std::string> about_;
   memory<std::int32_t> rows_, columns_;  // [k]
   memory<float> values_;                 // [k] offsets from the base
   memory<float> moved_;                  // [branches, k]
   std::vector<extent> extents_;
-  std::vector<index_t> numbers_;  // of the tensors, in the order of the mask
+  std::vector<tuned_matrix> tuned_;  // in the order of the mask
   std::vector<parts> parts_;      // by tensor number
   index_t branches_ = 1;
 };
