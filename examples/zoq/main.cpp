@@ -1,1 +1,112 @@
-int main(){return 0;}
+// zoq: tunes, evaluates and looks at quantised language models, by forward passes alone.
+//
+//     zoq finetune --model model.gguf --data DIR --mask fisher:text.txt --out RUN
+//
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <new>
+
+#include "command.hpp"
+#include "interrupt.hpp"
+
+namespace {
+
+struct command {
+  const char* name;
+  const char* summary;
+  int (*run)(CLI::App&, const std::function<void()>&);
+};
+
+constexpr command commands[] = {
+    {"finetune", "Tune a model on rows of data, and measure what it learned", zoq::cli::finetune},
+    {"mask", "Choose the weights to tune: the most sensitive ones", zoq::cli::make_mask},
+    {"eval", "Accuracy and loss on rows of data", zoq::cli::eval},
+    {"inspect", "A model's shape and formats; tokens, logits and loss of a text",
+     zoq::cli::inspect},
+    {"replay", "Make a run's delta again from its record, without a forward pass",
+     zoq::cli::replay},
+};
+
+/// Configuration files in TOML, in which a key that comes twice is an error.
+struct strict_toml : CLI::ConfigTOML {
+  std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
+    std::vector<CLI::ConfigItem> given = CLI::ConfigTOML::from_config(in);
+    std::map<std::string, int> seen;
+    for (const auto& item : given) {
+      if (++seen[item.fullname()] > 1) {
+        throw CLI::ConfigError(item.fullname() + " is given twice");
+      }
+    }
+    return given;
+  }
+};
+
+void print_usage(std::FILE* to) {
+  std::fprintf(to, "usage: zoq COMMAND [OPTIONS]     (zoq COMMAND --help lists the options)\n\n");
+  for (const command& c : commands) {
+    std::fprintf(to, "  %-10s %s\n", c.name, c.summary);
+  }
+  std::fprintf(to, "\nzoq %s\n", ZOQ_VERSION);
+}
+
+int say(int code, const char* name, const char* message) {
+  std::fprintf(stderr, "zoq %s: %s\n", name, message);
+  return code;
+}
+
+int run(const command& c, int argc, char** argv) {
+  CLI::App app{c.summary, std::string("zoq ") + c.name};
+  app.option_defaults()->always_capture_default(false);
+  app.config_formatter(std::make_shared<strict_toml>());
+  app.set_config("--config", "", "Read options from a TOML file; the command line wins")
+      ->check(CLI::ExistingFile);
+  app.allow_config_extras(false);
+  try {
+    return c.run(app, [&] { app.parse(argc, argv); });
+  } catch (const CLI::CallForHelp&) {
+    std::fputs(app.help().c_str(), stdout);
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    for (const CLI::Option* option : app.get_options()) {
+      if (option->results().size() > 1) {
+        return say(2, c.name, (option->get_name() + " is given twice").c_str());
+      }
+    }
+    return say(2, c.name, e.what());
+  } catch (const zoq::cli::stopped& e) {
+    return say(128 + e.signal, c.name, e.what());
+  } catch (const std::bad_alloc&) {
+    return say(1, c.name, "out of memory");
+  } catch (const std::exception& e) {
+    return say(1, c.name, e.what());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    print_usage(stderr);
+    return 2;
+  }
+  for (const command& c : commands) {
+    if (std::strcmp(argv[1], c.name) == 0) {
+      return run(c, argc - 1, argv + 1);
+    }
+  }
+  if (std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0 ||
+      std::strcmp(argv[1], "help") == 0) {
+    print_usage(stdout);
+    return 0;
+  }
+  if (std::strcmp(argv[1], "--version") == 0) {
+    std::printf("zoq %s\n", ZOQ_VERSION);
+    return 0;
+  }
+  std::fprintf(stderr, "zoq: there is no command \"%s\"\n\n", argv[1]);
+  print_usage(stderr);
+  return 2;
+}

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -13,7 +13,7 @@ inline constexpr int panel_width = ZOQ_VECS * ZOQ_LANES;
 template <int M>
 ZOQ_TARGET inline void multiply_tile(const float* a, index_t a_stride, const float* panel,
                                      index_t depth, bool resume, float* y, index_t y_stride) {
-  vec sum[M][ZOQ_VECS];
+  vec sum[static_cast<std::size_t>(M)][ZOQ_VECS];
   ZOQ_UNROLL for (int m = 0; m < M; ++m) {
     ZOQ_UNROLL for (int v = 0; v < ZOQ_VECS; ++v) {
       sum[m][v] = resume ? load(y + m * y_stride + v * ZOQ_LANES) : broadcast(0.0f);

@@ -7,16 +7,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <type_traits>
 
 #include "zoq/core/config.hpp"
 
 namespace zoq {
 
-template <class T, int Rank>
+template <class T, std::size_t Rank>
 struct tensor_view {
   T* data = nullptr;
-  index_t shape[Rank] = {};
+  index_t shape[static_cast<std::size_t>(Rank)] = {};
 
   /// Number of elements: the product of the extents.
   [[nodiscard]] ZOQ_HD constexpr index_t size() const {
@@ -30,9 +31,9 @@ struct tensor_view {
   /// The element at the given indices, one for each dimension. Unchecked.
   template <class... Index>
   requires(sizeof...(Index) == Rank) ZOQ_HD constexpr T& operator()(Index... index) const {
-    const index_t at[Rank] = {static_cast<index_t>(index)...};
+    const index_t at[static_cast<std::size_t>(Rank)] = {static_cast<index_t>(index)...};
     index_t offset = 0;
-    for (int d = 0; d < Rank; ++d) {
+    for (std::size_t d = 0; d < Rank; ++d) {
       offset = offset * shape[d] + at[d];
     }
     return data[offset];
@@ -42,7 +43,7 @@ struct tensor_view {
   [[nodiscard]] ZOQ_HD constexpr tensor_view<T, Rank - 1> row(index_t i) const requires(Rank > 1) {
     tensor_view<T, Rank - 1> out{data, {}};
     index_t stride = 1;
-    for (int d = 1; d < Rank; ++d) {
+    for (std::size_t d = 1; d < Rank; ++d) {
       out.shape[d - 1] = shape[d];
       stride *= shape[d];
     }
@@ -54,7 +55,7 @@ struct tensor_view {
   [[nodiscard]] ZOQ_HD constexpr tensor_view rows(index_t first, index_t count) const {
     tensor_view out = *this;
     index_t stride = 1;
-    for (int d = 1; d < Rank; ++d) {
+    for (std::size_t d = 1; d < Rank; ++d) {
       stride *= shape[d];
     }
     out.data += first * stride;
@@ -67,7 +68,7 @@ struct tensor_view {
       const  // NOLINT(google-explicit-constructor)
       requires(!std::is_const_v<T>) {
     tensor_view<const T, Rank> out{data, {}};
-    for (int d = 0; d < Rank; ++d) {
+    for (std::size_t d = 0; d < Rank; ++d) {
       out.shape[d] = shape[d];
     }
     return out;

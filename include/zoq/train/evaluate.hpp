@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cmath>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -39,11 +40,12 @@ struct evaluation {
 };
 
 struct evaluate_options {
-  index_t stacked_rows = 1024;  // rows of all branches in one forward pass, at least one example
+  index_t stacked_rows = 1024;  // tokens of all branches in one forward pass, at least one row's
+  index_t batch_rows = 0;       // rows of data in one forward pass; 0: no other limit
 };
 
 /// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called
-/// with the number of rows that are done, for progress; it may return false to stop early. Throws,
+/// with the evaluation so far, for progress; it may return false to stop early. Throws,
 /// with the row's number, when a row does not suit the objective or its loss is not finite.
 template <class Pass, objective Objective, class After>
 evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
@@ -65,7 +67,10 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
       } catch (const error& e) {
         fail("row ", next + 1, ": ", e.what());
       }
-      if (next > begin && batch.rows() * branches.count > options.stacked_rows) {
+      const bool full =
+          batch.rows() * branches.count > options.stacked_rows ||
+          (options.batch_rows > 0 && static_cast<index_t>(next - begin) >= options.batch_rows);
+      if (next > begin && full) {
         batch.cut(before);
         break;
       }
@@ -97,7 +102,7 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
       }
     }
     out.rows = static_cast<index_t>(next);
-    if (!after(out.rows)) {
+    if (!after(std::as_const(out))) {
       break;
     }
   }
@@ -107,7 +112,7 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
 template <class Pass, objective Objective>
 evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
                     std::span<const example* const> rows, const evaluate_options& options = {}) {
-  return evaluate(pass, branches, wanted, rows, options, [](index_t) { return true; });
+  return evaluate(pass, branches, wanted, rows, options, [](const evaluation&) { return true; });
 }
 
 }  // namespace zoq

@@ -124,6 +124,22 @@ class stepper {
     return out;
   }
 
+  /// The same with the losses of an earlier run. Throws unless exactly these are asked for.
+  step_result replay(float* values, std::span<const answer> recorded) {
+    std::size_t used = 0;
+    step_result out =
+        advance(values, [&](std::span<const query> asked, std::vector<answer>& answers) {
+          require(used + asked.size() <= recorded.size(), "step ", next_, ": the record has ",
+                  recorded.size(), " losses, more are asked");
+          const auto from = recorded.subspan(used, asked.size());
+          answers.insert(answers.end(), from.begin(), from.end());
+          used += asked.size();
+        });
+    require(used == recorded.size(), "step ", out.step, ": the record has ", recorded.size(),
+            " losses, ", used, " are asked");
+    return out;
+  }
+
   /// The optimizer's state [k * state_floats], for checkpoints.
   [[nodiscard]] tensor_view<float, 1> optimizer_state() const { return state_.view(state_.size()); }
   /// Goes on at `step`; values and optimizer state are the caller's to restore.

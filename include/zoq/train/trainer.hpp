@@ -91,15 +91,7 @@ class trainer {
 
   /// One recorded step: the same, with the losses of an earlier run instead of forwards.
   step_result replay(std::span<const answer> recorded) {
-    std::size_t used = 0;
-    return step_->advance(
-        view_.values().data, [&](std::span<const query> asked, std::vector<answer>& answers) {
-          require(used + asked.size() <= recorded.size(), "step ", step_->next(),
-                  ": the record has ", recorded.size(), " losses, more are asked");
-          answers.insert(answers.end(), recorded.begin() + static_cast<long>(used),
-                         recorded.begin() + static_cast<long>(used + asked.size()));
-          used += asked.size();
-        });
+    return step_->replay(view_.values().data, recorded);
   }
 
   /// Chooses the epsilon on the first batch; see estimate/epsilon.hpp. Changes nothing.
@@ -122,7 +114,7 @@ class trainer {
   /// For an epsilon that was measured: takes effect at the next start.
   Estimator& estimator_settings() { return estimator_; }
 
-  /// Loss and accuracy of rows at the view's present values.
+  /// Loss and accuracy of rows at the view's present values; `after` as for `evaluate`.
   template <class After>
   evaluation measure(std::span<const example> rows, After&& after) {
     view_.move_to_values(exec_);

@@ -53,6 +53,17 @@ struct move_block {
   }
 };
 
+/// Each matrix of a mask as one row of values, in the mask's order: what a replay needs to know.
+inline std::vector<extent> extents_of(const mask& places) {
+  std::vector<extent> out;
+  index_t first = 0;
+  for (const tensor_mask& m : places.tensors) {
+    out.push_back({first, 1, static_cast<index_t>(m.index.size())});
+    first += out.back().columns;
+  }
+  return out;
+}
+
 template <executor X>
 class sparse_view {
  public:
@@ -62,7 +73,11 @@ class sparse_view {
   /// does not have, one of another shape, or one that is not a linear layer's matrix.
   /// Keeps a reference to the executor. Starts at the unchanged base.
   sparse_view(const X& exec, std::span<const model_tensor> tensors, const mask& places)
-      : exec_(exec), model_hash_(places.model_hash), about_(places.about), parts_(tensors.size()) {
+      : exec_(exec),
+        model_hash_(places.model_hash),
+        about_(places.about),
+        extents_(extents_of(places)),
+        parts_(tensors.size()) {
     const index_t count = places.count();
     rows_ = exec.template allocate<std::int32_t>(count);
     columns_ = exec.template allocate<std::int32_t>(count);
@@ -87,7 +102,6 @@ class sparse_view {
       }
       exec.upload(row.data(), n, rows_.data() + first);
       exec.upload(column.data(), n, columns_.data() + first);
-      extents_.push_back({first, 1, n});
       tuned_.push_back({number, m.tensor, m.rows, m.columns});
       first += n;
     }
@@ -97,8 +111,8 @@ class sparse_view {
   /// The same, starting at the values of `start`. Throws when there is not one for each place.
   sparse_view(const X& exec, std::span<const model_tensor> tensors, const delta& start)
       : sparse_view(exec, tensors, start.places) {
-    require(static_cast<index_t>(start.values.size()) == values_.size(), "delta: ",
-            start.values.size(), " values for ", values_.size(), " places");
+    require(static_cast<index_t>(start.values.size()) == values_.size(),
+            "delta: ", start.values.size(), " values for ", values_.size(), " places");
     exec.upload(start.values.data(), values_.size(), values_.data());
   }
 
@@ -184,12 +198,12 @@ class sparse_view {
   const X& exec_;
   std::string model_hash_;
   std::map<std::string, std::string> about_;
+  std::vector<extent> extents_;
   memory<std::int32_t> rows_, columns_;  // [k]
   memory<float> values_;                 // [k] offsets from the base
   memory<float> moved_;                  // [branches, k]
-  std::vector<extent> extents_;
-  std::vector<tuned_matrix> tuned_;  // in the order of the mask
-  std::vector<parts> parts_;      // by tensor number
+  std::vector<tuned_matrix> tuned_;      // in the order of the mask
+  std::vector<parts> parts_;             // by tensor number
   index_t branches_ = 1;
 };
 

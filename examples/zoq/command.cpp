@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <zoq/io/mapped_file.hpp>
+
+namespace zoq::cli {
+
+void model_options::add_to(CLI::App& app) {
+  app.add_option("--model", model, "The model, a GGUF file")->required();
+  app.add_option("--compute", compute, "What matrix products use")
+      ->check(CLI::IsMember({"f32"}))
+      ->capture_default_str();
+  app.add_option("--kernels", kernels, "SIMD variant: the best of this machine, or a named one")
+      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512"}))
+      ->capture_default_str();
+  app.add_option("--threads", threads, "Threads; 0: one for each core")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  app.add_flag("--special-tokens", special_tokens,
+               "Markers such as <|im_start|> in texts are control tokens, not plain text");
+  app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
+}
+
+cpu model_options::executor() const {
+  cpu_options options{.threads = threads};
+  if (kernels != "auto") {
+    options.kernels = instruction_set_named(kernels);
+  }
+  return cpu(options);
+}
+
+opened_model::opened_model(const std::string& path)
+    : model(llama::open(path)), words(gguf_file::open(path)) {
+  require(words.size() <= model.config().vocabulary, path, ": the tokenizer has ", words.size(),
+          " tokens, the embedding ", model.config().vocabulary, " rows");
+}
+
+task_rows read_task(const std::string& path, const tokenizer& words, special mode,
+                    option_score score) {
+  const text_rows rows = read_rows(path);
+  task_rows out;
+  try {
+    out.rows = encode_rows(words, rows, mode);
+  } catch (const error& e) {
+    fail(path, ": ", e.what());
+  }
+  if (std::holds_alternative<choice_row>(rows[0])) {
+    out.objective = option_likelihood{score};
+  } else {
+    out.objective = next_token{};
+  }
+  return out;
+}
+
+option_score option_score_named(const std::string& name) {
+  return name == "sum" ? option_score::sum : option_score::mean;
+}
+
+std::vector<token_t> read_text(const std::string& path, const tokenizer& words, special mode) {
+  const mapped_file file(path);
+  require(!file.bytes().empty(), path, ": is empty");
+  return words.encode({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()},
+                      mode);
+}
+
+index_t peak_rss_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) {
+      return std::atoll(line.c_str() + 6) * 1024;
+    }
+  }
+  return 0;
+}
+
+void require_finite(double value, const char* option) {
+  require(std::isfinite(value), option, " is ", value, ", wanted a finite number");
+}
+
+std::string figures_of(const evaluation& e) {
+  char out[64];
+  std::snprintf(out, sizeof out, "loss %.3f  %.0f tokens/s", e.branch[0].mean(),
+                e.tokens_per_second());
+  return out;
+}
+
+std::string with_commas(index_t n) {
+  std::string out = std::to_string(n);
+  for (std::size_t at = out.size(); at > 3 && out[at - 4] != '-';) {
+    at -= 3;
+    out.insert(at, ",");
+  }
+  return out;
+}
+
+namespace {
+std::string with_one_digit(double value, const char* unit) {
+  char out[64];
+  std::snprintf(out, sizeof out, "%.1f%s", value, unit);
+  return out;
+}
+}  // namespace
+
+std::string in_megabytes(index_t bytes) {
+  return with_one_digit(static_cast<double>(bytes) / 1e6, " MB");
+}
+std::string percent(double share) { return with_one_digit(100 * share, " %"); }
+
+nlohmann::json or_null(const std::optional<double>& value) {
+  return value.has_value() ? nlohmann::json(*value) : nlohmann::json(nullptr);
+}
+
+void print_json(const nlohmann::json& line) {
+  std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+}
+
+}  // namespace zoq::cli

@@ -1,0 +1,80 @@
+// What the subcommands share: options, strict parsing, exit codes, and figures for people.
+//
+// Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 128 + n
+// stopped by signal n after saving.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+#include <zoq/data/encode.hpp>
+#include <zoq/exec/cpu.hpp>
+#include <zoq/io/tokenizer.hpp>
+#include <zoq/model/llama.hpp>
+#include <zoq/objective/objectives.hpp>
+#include <zoq/train/evaluate.hpp>
+
+namespace zoq::cli {
+
+int finetune(CLI::App& app, const std::function<void()>& parse);
+int make_mask(CLI::App& app, const std::function<void()>& parse);
+int eval(CLI::App& app, const std::function<void()>& parse);
+int inspect(CLI::App& app, const std::function<void()>& parse);
+int generate(CLI::App& app, const std::function<void()>& parse);
+int replay(CLI::App& app, const std::function<void()>& parse);
+
+/// Options of every command that runs a model.
+struct model_options {
+  std::string model;
+  std::string compute = "f32";
+  std::string kernels = "auto";
+  int threads = 0;
+  bool special_tokens = false;
+  bool json = false;
+
+  void add_to(CLI::App& app);
+  [[nodiscard]] cpu executor() const;
+  [[nodiscard]] special mode() const { return special_tokens ? special::parsed : special::plain; }
+};
+
+/// A model and its tokenizer, from one file.
+struct opened_model {
+  llama model;
+  tokenizer words;
+  explicit opened_model(const std::string& path);
+};
+
+/// Rows as tokens, and the objective that suits their kind.
+struct task_rows {
+  std::vector<example> rows;
+  any_objective objective;
+};
+task_rows read_task(const std::string& path, const tokenizer& words, special mode,
+                    option_score score);
+option_score option_score_named(const std::string& name);
+
+/// The tokens of a whole text file.
+std::vector<token_t> read_text(const std::string& path, const tokenizer& words, special mode);
+
+/// The largest resident memory of this process so far, in bytes.
+index_t peak_rss_bytes();
+
+/// A learning rate, an epsilon: a finite number. `option` is named in the message.
+void require_finite(double value, const char* option);
+
+/// "loss 0.53  812 tokens/s"
+std::string figures_of(const evaluation& e);
+
+std::string with_commas(index_t n);       // 106,020
+std::string in_megabytes(index_t bytes);  // 98.4 MB
+std::string percent(double share);        // 53.1 %
+nlohmann::json or_null(const std::optional<double>& value);
+
+/// One JSON line on standard output, whatever bytes its strings hold.
+void print_json(const nlohmann::json& line);
+
+}  // namespace zoq::cli

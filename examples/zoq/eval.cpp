@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <iostream>
+#include <zoq/estimate/spsa.hpp>
+#include <zoq/model/llama_forward.hpp>
+#include <zoq/train/evaluate.hpp>
+#include <zoq/view/delta.hpp>
+#include <zoq/view/sparse.hpp>
+
+#include "command.hpp"
+#include "interrupt.hpp"
+#include "progress.hpp"
+
+namespace zoq::cli {
+
+int eval(CLI::App& app, const std::function<void()>& parse) {
+  model_options common;
+  std::string data, delta_file, choice_score = "mean";
+  index_t batch_size = 64;
+  common.add_to(app);
+  app.add_option("--data", data, "Rows, a file of JSON lines or a folder with test.jsonl")
+      ->required();
+  app.add_option("--delta", delta_file, "Tuned values to put on the model");
+  app.add_option("--batch-size", batch_size, "Rows that go through the model together")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--score-choices", choice_score, "A choice scores its tokens' mean or sum")
+      ->check(CLI::IsMember({"mean", "sum"}))
+      ->capture_default_str();
+  parse();
+
+  const interrupt asked;
+  const opened_model m(common.model);
+  if (std::filesystem::is_directory(data)) {
+    data += "/test.jsonl";
+  }
+  const task_rows task = read_task(data, m.words, common.mode(), option_score_named(choice_score));
+  const cpu exec = common.executor();
+  delta tuned;
+  if (!delta_file.empty()) {
+    tuned = read_delta(delta_file);
+    require_model(tuned.places, m.model.hash(), delta_file);
+  }
+  const sparse_view view(exec, m.model.tensors(), tuned);
+  llama_forward<cpu> pass(exec, m.model);
+
+  std::vector<const example*> rows;
+  for (const example& row : task.rows) {
+    rows.push_back(&row);
+  }
+  progress bar("eval", static_cast<index_t>(rows.size()));
+  evaluation sum;
+  try {
+    sum = evaluate(pass, view.branches(), task.objective, rows, {.batch_rows = batch_size},
+                   [&](const evaluation& so_far) {
+                     bar.show(so_far.rows, figures_of(so_far));
+                     return interrupt::signal() == 0;
+                   });
+  } catch (const error& e) {
+    fail(data, ": ", e.what());
+  }
+  bar.finish();
+  interrupt::check("stopped");
+
+  const bool chooses = task.objective.chooses();
+  const double majority = majority_share(task.rows);
+  if (common.json) {
+    print_json({{"accuracy", chooses ? nlohmann::json(sum.accuracy()) : nullptr},
+                {"loss", sum.branch[0].mean()},
+                {"majority", chooses ? nlohmann::json(majority) : nullptr},
+                {"rows", sum.rows},
+                {"forward_tokens", sum.tokens},
+                {"seconds", sum.seconds},
+                {"tokens_per_second", sum.tokens_per_second()},
+                {"peak_rss_bytes", peak_rss_bytes()}});
+    return 0;
+  }
+  std::cout << sum.rows << " rows: loss " << sum.branch[0].mean();
+  if (chooses) {
+    std::cout << ", accuracy " << percent(sum.accuracy())
+              << " (the most frequent answer: " << percent(majority) << ")";
+  }
+  std::cout << "; " << static_cast<index_t>(sum.tokens_per_second()) << " tokens/s, peak memory "
+            << in_megabytes(peak_rss_bytes()) << "\n";
+  return 0;
+}
+
+}  // namespace zoq::cli

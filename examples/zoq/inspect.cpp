@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <iostream>
+#include <map>
+#include <numeric>
+#include <zoq/io/mapped_file.hpp>
+#include <zoq/model/llama_forward.hpp>
+
+#include "command.hpp"
+
+namespace zoq::cli {
+
+namespace {
+
+struct scored_text {
+  std::vector<token_t> tokens;
+  std::vector<float> logits;   // [V] at the last position
+  std::optional<double> loss;  // mean next-token; none for a single token
+};
+
+scored_text score(const cpu& exec, const opened_model& m, std::vector<token_t> tokens) {
+  scored_text out;
+  out.tokens = std::move(tokens);
+  require(!out.tokens.empty(), "the text has no tokens");
+  llama_forward<cpu> pass(exec, m.model);
+  packing batch;
+  const index_t text = batch.add(out.tokens);
+  const auto count = static_cast<index_t>(out.tokens.size());
+  batch.read(text, count - 1, 0);
+  pass.logits(batch, {}, out.logits);
+  if (count > 1) {
+    batch.clear();
+    const index_t again = batch.add(out.tokens);
+    for (index_t i = 0; i + 1 < count; ++i) {
+      batch.read(again, i, out.tokens[static_cast<std::size_t>(i) + 1]);
+    }
+    std::vector<double> scores(batch.reads.size());
+    pass.score(batch, {}, scores);
+    out.loss =
+        -std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
+  }
+  return out;
+}
+
+std::vector<token_t> best_of(const std::vector<float>& logits, index_t n) {
+  std::vector<token_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto last = order.begin() + std::min<index_t>(n, static_cast<index_t>(order.size()));
+  std::partial_sort(order.begin(), last, order.end(), [&](token_t a, token_t b) {
+    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  });
+  order.erase(last, order.end());
+  return order;
+}
+
+struct format_sum {
+  index_t tensors = 0, weights = 0, bytes = 0;
+};
+
+std::map<std::string, format_sum> formats_of(const llama& model) {
+  std::map<std::string, format_sum> out;
+  for (const model_tensor& t : model.tensors()) {
+    format_sum& sum = out[std::string(t.weight.format().name)];
+    ++sum.tensors;
+    sum.weights += t.weight.rows() * t.weight.columns();
+    sum.bytes += t.weight.byte_count();
+  }
+  return out;
+}
+
+nlohmann::json shape_json(const llama& model) {
+  const llama_config& c = model.config();
+  nlohmann::json formats = nlohmann::json::object();
+  index_t weights = 0;
+  for (const auto& [name, sum] : formats_of(model)) {
+    formats[name] = {{"tensors", sum.tensors}, {"weights", sum.weights}, {"bytes", sum.bytes}};
+    weights += sum.weights;
+  }
+  return {{"architecture", "llama"},
+          {"layers", c.layers},
+          {"hidden", c.hidden},
+          {"heads", c.heads},
+          {"kv_heads", c.kv_heads},
+          {"head_size", c.head_size},
+          {"feed_forward", c.feed_forward},
+          {"vocabulary", c.vocabulary},
+          {"context", c.context},
+          {"rope_base", c.rope_base},
+          {"norm_epsilon", c.norm_epsilon},
+          {"tied_head", model.tied()},
+          {"weights", weights},
+          {"linear_weights", linear_weights(model.tensors())},
+          {"bytes", model.byte_count()},
+          {"formats", formats},
+          {"hash", model.hash()}};
+}
+
+void print_shape(const llama& model) {
+  const llama_config& c = model.config();
+  std::cout << "llama: " << c.layers << " layers of " << c.hidden << ", " << c.heads << " heads of "
+            << c.head_size << " sharing " << c.kv_heads << ", feed-forward " << c.feed_forward
+            << ", vocabulary " << with_commas(c.vocabulary) << ", context "
+            << with_commas(c.context) << ", head " << (model.tied() ? "tied" : "of its own")
+            << "\n";
+  for (const auto& [name, sum] : formats_of(model)) {
+    std::cout << "  " << name << ": " << sum.tensors << " tensors, " << with_commas(sum.weights)
+              << " weights, " << in_megabytes(sum.bytes) << "\n";
+  }
+  std::cout << "  linear layers: " << with_commas(linear_weights(model.tensors()))
+            << " weights; model hash " << model.hash() << "\n";
+}
+
+}  // namespace
+
+int inspect(CLI::App& app, const std::function<void()>& parse) {
+  model_options options;
+  std::string text, file;
+  index_t top = 10;
+  options.add_to(app);
+  auto* given = app.add_option("--text", text, "A text to tokenise and score");
+  app.add_option("--text-file", file, "The same, from a file")->excludes(given);
+  app.add_option("--top", top, "Likeliest next tokens to list")
+      ->check(CLI::Range(index_t{0}, index_t{1} << 31))
+      ->capture_default_str();
+  parse();
+
+  const opened_model m(options.model);
+  const cpu exec = options.executor();
+  std::optional<scored_text> scored;
+  if (!file.empty()) {
+    scored = score(exec, m, read_text(file, m.words, options.mode()));
+  } else if (given->count() != 0) {
+    scored = score(exec, m, m.words.encode(text, options.mode()));
+  }
+  const auto best = scored.has_value() ? best_of(scored->logits, top) : std::vector<token_t>{};
+
+  if (options.json) {
+    nlohmann::json line = {{"model", shape_json(m.model)}};
+    if (scored.has_value()) {
+      line["tokens"] = scored->tokens;
+      line["loss"] = or_null(scored->loss);
+      line["top"] = nlohmann::json::array();
+      for (const token_t id : best) {
+        line["top"].push_back({{"id", id},
+                               {"piece", m.words.piece(id)},
+                               {"logit", scored->logits[static_cast<std::size_t>(id)]}});
+      }
+    }
+    print_json(line);
+    return 0;
+  }
+  print_shape(m.model);
+  if (scored.has_value()) {
+    std::cout << scored->tokens.size() << " tokens:";
+    for (const token_t id : scored->tokens) {
+      std::cout << ' ' << id;
+    }
+    std::cout << "\n";
+    if (scored->loss.has_value()) {
+      std::cout << "mean next-token loss " << *scored->loss << "\n";
+    }
+    for (const token_t id : best) {
+      std::cout << "  " << id << "  " << scored->logits[static_cast<std::size_t>(id)] << "  "
+                << nlohmann::json(m.words.piece(id))
+                       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                << "\n";
+    }
+  }
+  return 0;
+}
+
+}  // namespace zoq::cli

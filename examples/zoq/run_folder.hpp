@@ -1,0 +1,83 @@
+// The folder of a run: who may use it, and what lies where.
+//
+//     mask.safetensors        the places that are tuned
+//     trajectory.jsonl        settings, then the losses of every step: enough to replay the run
+//     checkpoint.safetensors  values after some step: a resumed run goes on from here
+//     metrics.jsonl           loss, slope and speed of every step; valid figures now and then
+//     delta.safetensors       the last values
+//     best.safetensors        the values that did best on the valid rows
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <zoq/core/error.hpp>
+
+namespace zoq::cli {
+
+class run_folder {
+ public:
+  enum class start { fresh, resume, force };
+
+  /// Makes the folder if need be and keeps others out while this object lives: a lock of the
+  /// kernel's, so a killed run leaves none behind. Throws, naming the folder, when it holds a run
+  /// and `how` is fresh, when it is in use, or when it cannot be made.
+  run_folder(std::string path, start how) : path_(std::move(path)) {
+    std::error_code cause;
+    std::filesystem::create_directories(path_, cause);
+    require(!cause, path_, ": cannot make the folder: ", cause.message());
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    require(descriptor_ >= 0, path_, ": cannot open: ", std::strerror(errno));
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+      ::close(descriptor_);
+      fail(path_, ": another run is using this folder");
+    }
+    if (how == start::fresh && holds_run()) {
+      ::close(descriptor_);
+      fail(path_, " already holds a run: --resume goes on with it, --force starts again");
+    }
+    resumes_ = how == start::resume && std::filesystem::exists(*this / "checkpoint.safetensors");
+  }
+  run_folder(const run_folder&) = delete;
+  run_folder& operator=(const run_folder&) = delete;
+  ~run_folder() { ::close(descriptor_); }
+
+  /// True when there is a checkpoint to go on from.
+  [[nodiscard]] bool resumes() const { return resumes_; }
+
+  [[nodiscard]] std::string operator/(const char* name) const { return path_ + "/" + name; }
+
+  /// Removes what an earlier run left.
+  void clear() const {
+    for (const char* name : names) {
+      std::filesystem::remove(*this / name);
+    }
+  }
+
+ private:
+  static constexpr const char* names[] = {"checkpoint.safetensors", "trajectory.jsonl",
+                                          "metrics.jsonl",          "delta.safetensors",
+                                          "best.safetensors",       "mask.safetensors"};
+
+  [[nodiscard]] bool holds_run() const {
+    for (const char* name : names) {
+      if (std::filesystem::exists(*this / name)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::string path_;
+  int descriptor_ = -1;
+  bool resumes_ = false;
+};
+
+}  // namespace zoq::cli

@@ -1,0 +1,101 @@
+// The estimators that can be chosen at run time, as one that forwards to the chosen.
+//
+//     zoq::any_estimator e = zoq::estimator_named("spsa", {.epsilon = 5e-3, .probes = 1});
+//
+// Visited twice a step; so a trainer is compiled once for all of them, and they add to the compile
+// time rather than multiply it. A new estimator takes one more name in `any_estimator`.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+#include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/query.hpp"
+#include "zoq/estimate/spsa.hpp"
+
+namespace zoq {
+
+template <class... E>
+class estimator_choice {
+ public:
+  using state = std::tuple<typename E::state...>;  // only the chosen one's is used
+  static constexpr std::string_view name = "any";
+
+  estimator_choice() = default;
+  template <class One>
+  requires(std::is_same_v<One, E> || ...) estimator_choice(const One& one)  // NOLINT: a conversion
+      : of_(one) {}
+
+  /// Calls f(estimator) with the chosen one, to read or change its settings.
+  template <class F>
+  decltype(auto) visit(F&& f) {
+    return std::visit(std::forward<F>(f), of_);
+  }
+  [[nodiscard]] std::string_view chosen() const {
+    return std::visit([](const auto& e) { return std::string_view(e.name); }, of_);
+  }
+
+  template <executor X>
+  bool ask(const X& exec, const step_info& at, state& states, std::span<const answer> answers,
+           std::vector<query>& wanted) const {
+    return with_state(states,
+                      [&](const auto& e, auto& s) { return e.ask(exec, at, s, answers, wanted); });
+  }
+  template <executor X>
+  void tell(const X& exec, const step_info& at, state& states, std::span<const query> asked,
+            std::span<const answer> answers, gradient& g) const {
+    with_state(states, [&](const auto& e, auto& s) { e.tell(exec, at, s, asked, answers, g); });
+  }
+
+ private:
+  template <std::size_t I = 0, class F>
+  auto with_state(state& states, const F& f) const {
+    if constexpr (I + 1 < sizeof...(E)) {
+      if (of_.index() != I) {
+        return with_state<I + 1>(states, f);
+      }
+    }
+    return f(std::get<I>(of_), std::get<I>(states));
+  }
+
+  std::variant<E...> of_;
+};
+
+using any_estimator = estimator_choice<spsa, spsa_one_sided>;
+static_assert(estimator<any_estimator, any_executor>);
+
+/// Settings that most estimators share.
+struct estimator_settings {
+  double epsilon = 5e-3;
+  int probes = 1;
+};
+
+/// The estimator of this name. Throws, naming the choices, when there is none.
+inline any_estimator estimator_named(std::string_view name, const estimator_settings& settings) {
+  any_estimator found;
+  std::string known;
+  bool is_known = false;
+  const auto consider = [&]<class E>(const E& one) {
+    known += (known.empty() ? "" : ", ") + std::string(E::name);
+    if (E::name == name) {
+      found = one;
+      is_known = true;
+    }
+  };
+  [&]<class... E>(std::type_identity<estimator_choice<E...>>) {
+    (consider(E{.epsilon = settings.epsilon, .probes = settings.probes}), ...);
+  }(std::type_identity<any_estimator>{});
+  require(is_known, "unknown estimator \"", name, "\": ", known);
+  return found;
+}
+
+}  // namespace zoq

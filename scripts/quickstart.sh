@@ -1,0 +1,21 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Tunes a real 4-bit language model on movie reviews: fetches model and data once, chooses the weights
+# to tune from newspaper text, tunes them by forward passes alone, and measures before and after.
+# usage: quickstart.sh ZOQ OUT
+set -eu
+
+zoq=$1
+out=$2
+cache=${ZOQ_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zoq}
+here=$(dirname "$0")
+
+python3 "$here/fetch.py" "$cache" "$out/data"
+
+# --resume: a run that was stopped goes on, one that is done is only measured again.
+"$zoq" finetune --resume \
+  --model "$out/data/model.gguf" --data "$out/data/movies" \
+  --mask "fisher:$out/data/general.txt" --out "$out/run"
+
+echo
+echo "Try it:  $zoq eval --model $out/data/model.gguf --delta $out/run/delta.safetensors --data $out/data/movies"
