@@ -149,13 +149,17 @@ class finetuning {
   int run() {
     const auto start = clock::now();
     const std::string source = folder_ / "trajectory.jsonl";
+    settings_ = describe();
     if (folder_.resumes()) {
       earlier_ = read_trajectory(source);
+      require_same_settings(source);
     }
     const mask places = places_to_tune();
     const double mask_seconds = seconds_since(start);
+    require(!folder_.resumes() || earlier_.settings.value("mask", "") == places.hash(), source,
+            ": the run tunes other places than the mask; --force starts again");
     sparse_view view(exec_, m_.model.tensors(), places);
-    settings_ = describe(places);
+    settings_["mask"] = places.hash();
     settings_["epsilon"] = o_.given_epsilon().value_or(earlier_.settings.value("epsilon", 5e-3));
     trainer tuner(exec_, m_.model, view, train_.objective, estimator_from(settings_, source),
                   optimizer_from(settings_, source));
@@ -167,9 +171,7 @@ class finetuning {
                             .schedule = steps.schedule};
     tuner.start(train_.rows, how);
     announce(places);
-    if (folder_.resumes()) {
-      check_same_run(source);
-    } else {
+    if (!folder_.resumes()) {
       if (!o_.given_epsilon().has_value()) {
         choose_epsilon_on(tuner);
         tuner.start(train_.rows, how);
@@ -222,11 +224,11 @@ class finetuning {
     return out;
   }
 
-  // All that the values after a number of steps depend on, but for the epsilon.
-  nlohmann::json describe(const mask& places) {
+  // All that the values after a number of steps depend on, but for what is found by work: the mask
+  // and the epsilon.
+  nlohmann::json describe() {
     return {{"zoq", "trajectory.1"},
             {"model", m_.model.hash()},
-            {"mask", places.hash()},
             {"mask_from", o_.mask.score.empty() ? nlohmann::json("file") : o_.mask.describe()},
             {"rows", hash_of(train_.rows)},
             {"objective", train_.objective.chosen()},
@@ -245,13 +247,18 @@ class finetuning {
             {"kernels", name_of(exec_.kernels())}};
   }
 
-  void check_same_run(const std::string& source) const {
+  void require_same_settings(const std::string& source) const {
+    std::string other;
     for (const auto& [key, value] : settings_.items()) {
       const auto found = earlier_.settings.find(key);
-      require(found != earlier_.settings.end() && *found == value, source, ": the run has ", key,
-              " = ", found == earlier_.settings.end() ? "nothing" : found->dump(),
-              ", the command asks for ", value.dump(), "; --force starts again");
+      if (found == earlier_.settings.end() || *found != value) {
+        other += text(other.empty() ? "" : "; ", key, " ",
+                      found == earlier_.settings.end() ? "missing" : found->dump(), ", asked ",
+                      value.dump());
+      }
     }
+    require(other.empty(), source, ": the run has other settings than the command (", other,
+            "); --force starts again");
   }
 
   void announce(const mask& places) const {

@@ -26,6 +26,7 @@ constexpr command commands[] = {
     {"eval", "Accuracy and loss on rows of data", zoq::cli::eval},
     {"inspect", "A model's shape and formats; tokens, logits and loss of a text",
      zoq::cli::inspect},
+    {"generate", "Go on with a text", zoq::cli::generate},
     {"replay", "Make a run's delta again from its record, without a forward pass",
      zoq::cli::replay},
 };

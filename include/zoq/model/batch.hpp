@@ -3,6 +3,8 @@
 //     zoq::device_batch<X> batch;
 //     batch.load(exec, packing, vocabulary, context);
 //
+// Rows from `first` on are in the stream of activations; earlier ones are seen through keys and
+// values that a forward pass kept.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -23,8 +25,9 @@ template <executor X>
 class device_batch {
  public:
   /// Copies `batch` to the executor's memory. Throws when a token is outside the vocabulary, a
-  /// sequence is longer than the context, or nothing is read.
-  void load(const X& exec, const packing& batch, index_t vocabulary, index_t context) {
+  /// sequence is longer than the context, or nothing is read. Reads must be at `first` or later.
+  void load(const X& exec, const packing& batch, index_t vocabulary, index_t context,
+            index_t first = 0) {
     require(!batch.empty() && !batch.reads.empty(), "forward: the batch is empty");
     for (const token_t t : batch.tokens) {
       require(t >= 0 && t < vocabulary, "forward: token ", t, " is outside the vocabulary of ",
@@ -33,6 +36,7 @@ class device_batch {
     require(batch.positions() <= context, "forward: a sequence of ", batch.positions(),
             " tokens is longer than the model's context of ", context);
     rows_ = batch.rows();
+    first_ = first;
     position_host_.resize(batch.tokens.size());
     segment_host_.resize(batch.tokens.size());
     for (std::size_t s = 0; s < batch.segments.size(); ++s) {
@@ -46,6 +50,7 @@ class device_batch {
     // Several answers may be read from one row: its logits are computed once.
     read_rows_host_.clear();
     for (const token_read& r : batch.reads) {
+      require(r.row >= first, "forward: row ", r.row, " is read, the stream begins at ", first);
       read_rows_host_.push_back(static_cast<std::int32_t>(r.row));
     }
     std::sort(read_rows_host_.begin(), read_rows_host_.end());
@@ -62,10 +67,23 @@ class device_batch {
     copy(exec, identity_host_, identity_);
     copy(exec, read_rows_host_, read_rows_);
     segment_count_ = static_cast<index_t>(batch.segments.size());
-    gather_positions(exec);
+    // What follows is about the read rows: their positions, and their places in the stream.
+    std::vector<std::int32_t>& scratch = identity_host_;  // no longer needed on the host
+    scratch.clear();
+    for (const std::int32_t row : read_rows_host_) {
+      scratch.push_back(position_host_[static_cast<std::size_t>(row)]);
+    }
+    copy(exec, scratch, read_position_);
+    scratch.clear();
+    for (const std::int32_t row : read_rows_host_) {
+      scratch.push_back(row - static_cast<std::int32_t>(first));
+    }
+    copy(exec, scratch, read_place_);
   }
 
-  [[nodiscard]] index_t rows() const { return rows_; }
+  [[nodiscard]] index_t rows() const { return rows_; }                  // T
+  [[nodiscard]] index_t first() const { return first_; }                // of the stream
+  [[nodiscard]] index_t stream_rows() const { return rows_ - first_; }  // N
   [[nodiscard]] index_t read_row_count() const {
     return static_cast<index_t>(read_rows_host_.size());
   }
@@ -75,11 +93,14 @@ class device_batch {
     return at - read_rows_host_.begin();
   }
 
-  [[nodiscard]] auto tokens() const { return constant(tokens_, rows_); }                   // [T]
-  [[nodiscard]] auto positions() const { return constant(position_, rows_); }              // [T]
-  [[nodiscard]] auto all_rows() const { return constant(identity_, rows_); }               // [T]
+  [[nodiscard]] auto tokens() const { return in_stream(tokens_); }       // [N]
+  [[nodiscard]] auto positions() const { return in_stream(position_); }  // [N]
+  [[nodiscard]] auto all_rows() const { return in_stream(identity_); }   // [N] row of each
   [[nodiscard]] auto read_rows() const { return constant(read_rows_, read_row_count()); }  // [Q]
-  [[nodiscard]] auto read_positions() const {                                              // [Q]
+  [[nodiscard]] auto read_places() const {  // [Q] the read rows' places in the stream
+    return constant(read_place_, read_row_count());
+  }
+  [[nodiscard]] auto read_positions() const {  // [Q]
     return constant(read_position_, read_row_count());
   }
   [[nodiscard]] row_layout layout() const {
@@ -88,7 +109,7 @@ class device_batch {
   [[nodiscard]] index_t byte_count() const {
     return tokens_.byte_count() + segments_.byte_count() + position_.byte_count() +
            segment_of_.byte_count() + identity_.byte_count() + read_rows_.byte_count() +
-           read_position_.byte_count();
+           read_position_.byte_count() + read_place_.byte_count();
   }
 
  private:
@@ -100,25 +121,21 @@ class device_batch {
     return {from.data(), {n}};
   }
   template <class T>
+  [[nodiscard]] tensor_view<const T, 1> in_stream(const memory<T>& from) const {
+    return constant(from, rows_).rows(first_, stream_rows());
+  }
+  template <class T>
   static void copy(const X& exec, const std::vector<T>& from, memory<T>& to) {
     to.reserve(static_cast<index_t>(from.size()));
     exec.upload(from.data(), static_cast<index_t>(from.size()), to.data());
   }
-  void gather_positions(const X& exec) {
-    std::vector<std::int32_t>& at = identity_host_;  // no longer needed on the host
-    at.clear();
-    for (const std::int32_t row : read_rows_host_) {
-      at.push_back(position_host_[static_cast<std::size_t>(row)]);
-    }
-    copy(exec, at, read_position_);
-  }
-
   index_t rows_ = 0;
+  index_t first_ = 0;
   index_t segment_count_ = 0;
   std::vector<std::int32_t> position_host_, segment_host_, read_rows_host_, identity_host_;
   memory<token_t> tokens_;
   memory<segment> segments_;
-  memory<std::int32_t> position_, segment_of_, identity_, read_rows_, read_position_;
+  memory<std::int32_t> position_, segment_of_, identity_, read_rows_, read_position_, read_place_;
 };
 
 }  // namespace zoq

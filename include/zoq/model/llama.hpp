@@ -34,6 +34,9 @@ inline llama_config llama_config_from(const gguf_file& file) {
   };
   llama_config c;
   c.layers = size("block_count");
+  require(c.layers <= static_cast<index_t>(file.tensors().size()), file.path(),
+          ": llama.block_count is ", c.layers, ", the file has ", file.tensors().size(),
+          " tensors");
   c.hidden = size("embedding_length");
   c.heads = size("attention.head_count");
   c.kv_heads =
@@ -82,6 +85,7 @@ class llama {
       }
       tensors.push_back({e.name, file->matrix(e.name), e.role});
     }
+    require_expected(config, tensors, path);
     for (const gguf_tensor& t : file->tensors()) {
       require(find_tensor(tensors, t.name) >= 0, path, ": tensor ", t.name,
               " is not part of a llama model that zoq knows");
@@ -95,19 +99,7 @@ class llama {
         std::shared_ptr<const void> owner)
       : config_(config), tensors_(std::move(tensors)), owner_(std::move(owner)) {
     config.validate("llama");
-    std::vector<expected> wanted = expected_tensors(config);
-    if (tensors_.size() + 1 == wanted.size()) {
-      wanted.pop_back();
-    }
-    require(tensors_.size() == wanted.size(), "llama: ", tensors_.size(), " tensors, wanted ",
-            wanted.size());
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      const model_tensor& t = tensors_[i];
-      require(t.name == wanted[i].name && t.weight.rows() == wanted[i].rows &&
-                  t.weight.columns() == wanted[i].columns,
-              "tensor ", t.name, " is ", t.weight.rows(), " x ", t.weight.columns(), ", wanted ",
-              wanted[i].name, " of ", wanted[i].rows, " x ", wanted[i].columns);
-    }
+    require_expected(config, tensors_, "llama");
   }
 
   [[nodiscard]] const llama_config& config() const { return config_; }
@@ -167,6 +159,23 @@ class llama {
     out.push_back({"output_norm.weight", 1, c.hidden, tensor_role::norm});
     out.push_back({"output.weight", c.vocabulary, c.hidden, tensor_role::head});
     return out;
+  }
+
+  static void require_expected(const llama_config& config, std::span<const model_tensor> tensors,
+                               const std::string& source) {
+    std::vector<expected> wanted = expected_tensors(config);
+    if (tensors.size() + 1 == wanted.size()) {
+      wanted.pop_back();  // a tied head
+    }
+    require(tensors.size() == wanted.size(), source, ": ", tensors.size(), " tensors, wanted ",
+            wanted.size());
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const model_tensor& t = tensors[i];
+      require(t.name == wanted[i].name && t.weight.rows() == wanted[i].rows &&
+                  t.weight.columns() == wanted[i].columns,
+              source, ": tensor ", t.name, " is ", t.weight.rows(), " x ", t.weight.columns(),
+              ", wanted ", wanted[i].name, " of ", wanted[i].rows, " x ", wanted[i].columns);
+    }
   }
 
   llama_config config_;

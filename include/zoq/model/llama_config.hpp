@@ -37,6 +37,10 @@ struct llama_config {
     require(layers > 0 && hidden > 0 && heads > 0 && kv_heads > 0 && feed_forward > 0 &&
                 vocabulary > 0 && context > 0,
             source, ": a size of the model is not positive");
+    constexpr index_t most = index_t{1} << 31;  // products of two sizes stay below 2^62
+    require(layers <= most && hidden <= most && heads <= most && kv_heads <= most &&
+                feed_forward <= most && vocabulary <= most && context <= most,
+            source, ": a size of the model is beyond 2^31");
     require(heads % kv_heads == 0, source, ": ", heads, " heads cannot share ", kv_heads,
             " heads of keys and values");
     require(head_size > 0 && head_size % 2 == 0 && head_size <= 256, source, ": head size ",

@@ -3,6 +3,7 @@
 //     zoq::llama_forward pass(exec, model);
 //     pass.score(batch, branches, scores);    // log p of every read, [branches, reads]
 //     pass.logits(batch, {}, logits);         // all logits of every row that is read
+//     pass.extend(tokens, {}, logits);        // goes on with a sequence, token by token
 //
 // One layer, with x the stream of activations [branches * T, C]:
 //
@@ -99,41 +100,91 @@ class llama_forward {
     });
   }
 
+  /// Begins a sequence of at most `rows` tokens for `extend`: room for the keys and values of all
+  /// layers, 2 * layers * rows * K * D floats. Throws when the model's context is shorter.
+  void start_sequence(index_t rows) {
+    const llama_config& c = model_.config();
+    require(rows > 0 && rows <= c.context, "forward: a sequence of ", rows,
+            " tokens, the model's context is ", c.context);
+    sequence_.clear();
+    kept_.clear();
+    for (index_t l = 0; l < c.layers; ++l) {
+      kept_.push_back({exec_.template allocate<float>(rows * c.kv_heads * c.head_size),
+                       exec_.template allocate<float>(rows * c.kv_heads * c.head_size)});
+    }
+  }
+
+  /// The logits [V] after `tokens`, which follow those of earlier calls since start_sequence. Only
+  /// they are computed. One branch. Throws when they do not fit the sequence.
+  void extend(std::span<const token_t> tokens, const branch_parts& branches,
+              std::vector<float>& logits) {
+    require(branches.count == 1, "forward: a sequence has one branch, found ", branches.count);
+    const auto first = static_cast<index_t>(sequence_.size());
+    const index_t rows = first + static_cast<index_t>(tokens.size());
+    const llama_config& c = model_.config();
+    require(!tokens.empty(), "forward: no tokens to go on with");
+    require(!kept_.empty() && rows * c.kv_heads * c.head_size <= kept_[0].k.size(),
+            "forward: ", rows, " tokens are more than the sequence has room for");
+    std::vector<token_t> all = sequence_;
+    all.insert(all.end(), tokens.begin(), tokens.end());
+    packing batch;
+    batch.add(all);
+    batch.read(0, rows - 1, 0);
+    run(batch, branches, first);
+    sequence_ = std::move(all);  // only now: after an error the sequence is as it was
+    logits.resize(static_cast<std::size_t>(c.vocabulary));
+    for_each_head_run(branches, [&](index_t, tensor_view<const float, 2> row) {
+      exec_.download(row.data, row.size(), logits.data());
+    });
+  }
+
   /// Bytes of activations and gains that this pass holds.
   [[nodiscard]] index_t byte_count() const {
     index_t bytes = batch_.byte_count() + normaliser_.byte_count();
-    for (const memory* m : {&x_, &h_, &q_, &k_, &v_, &mixed_, &gate_, &up_, &logits_, &turns_}) {
+    for (const memory* m :
+         {&x_, &h_, &q_, &shared_.k, &shared_.v, &mixed_, &gate_, &up_, &logits_, &turns_}) {
       bytes += m->byte_count();
     }
     for (const memory& gain : gains_) {
       bytes += gain.byte_count();
+    }
+    for (const keys_and_values& layer : kept_) {
+      bytes += layer.k.byte_count() + layer.v.byte_count();
     }
     return bytes;
   }
 
  private:
   using memory = buffer<float, typename X::space>;
+  struct keys_and_values {
+    memory k, v;  // [branches * T, K * D]
+  };
 
-  // From tokens to the normed stream at the rows that are read: h_ [branches * Q, C].
-  void run(const packing& batch, const branch_parts& branches) {
+  // From tokens to the normed stream at the rows that are read: h_ [branches * Q, C]. With `first`,
+  // rows before it are those of the sequence that `extend` goes on with.
+  void run(const packing& batch, const branch_parts& branches, index_t first = -1) {
     const llama_config& c = model_.config();
-    batch_.load(exec_, batch, c.vocabulary, c.context);
+    batch_.load(exec_, batch, c.vocabulary, c.context, std::max<index_t>(first, 0));
     reserve(branches.count, batch.positions());
-    const index_t rows = branches.count * batch_.rows();
+    const index_t rows = branches.count * batch_.stream_rows();
     embed(exec_, batch_.tokens(), model_.tensor(model_.embedding()).weight, branches.count,
           x_.view(rows, c.hidden));
     for (index_t l = 0; l < c.layers; ++l) {
-      layer(model_.layer(l), branches, l + 1 == c.layers);
+      layer(model_.layer(l), first < 0 ? shared_ : kept_[static_cast<std::size_t>(l)], branches,
+            l + 1 == c.layers);
     }
     const index_t read = branches.count * batch_.read_row_count();
     rms_norm(exec_, x_.view(read, c.hidden), gain(model_.output_norm()), c.norm_epsilon,
              h_.view(read, c.hidden));
   }
 
-  // One layer: x_ -> x_. In the last one only the read rows go on after keys and values.
-  void layer(const llama::layer_numbers& n, const branch_parts& branches, bool last) {
+  // One layer: x_ -> x_. In the last one only the read rows go on after keys and values, which go
+  // to `seen` behind those of earlier rows.
+  void layer(const llama::layer_numbers& n, const keys_and_values& seen,
+             const branch_parts& branches, bool last) {
     const llama_config& c = model_.config();
-    const index_t rows = branches.count * batch_.rows();
+    const index_t rows = branches.count * batch_.stream_rows();
+    const index_t all = branches.count * batch_.rows();
     const auto at = last ? batch_.read_rows() : batch_.all_rows();
     const auto positions = last ? batch_.read_positions() : batch_.positions();
     const index_t active = branches.count * at.shape[0];
@@ -143,8 +194,8 @@ class llama_forward {
 
     const auto x_all = x_.view(rows, c.hidden);
     const auto h_all = h_.view(rows, c.hidden);
-    const auto k = k_.view(rows, kv_columns);
-    const auto v = v_.view(rows, kv_columns);
+    const auto k = seen.k.view(all, kv_columns).rows(batch_.first(), rows);
+    const auto v = seen.v.view(all, kv_columns).rows(batch_.first(), rows);
     rms_norm(exec_, x_all, gain(n.attention_norm), c.norm_epsilon, h_all);
     multiply(n.key, branches, h_all, k);
     multiply(n.value, branches, h_all, v);
@@ -160,9 +211,9 @@ class llama_forward {
     const auto q = q_.view(active, q_columns);
     multiply(n.query, branches, h, q);
     rotary(exec_, q, positions, turns);
-    attention(exec_, q_.view(active, c.heads, c.head_size), k_.view(rows, c.kv_heads, c.head_size),
-              v_.view(rows, c.kv_heads, c.head_size), at, batch_.layout(),
-              mixed_.view(active, c.heads, c.head_size));
+    attention(exec_, q_.view(active, c.heads, c.head_size),
+              seen.k.view(all, c.kv_heads, c.head_size), seen.v.view(all, c.kv_heads, c.head_size),
+              at, batch_.layout(), mixed_.view(active, c.heads, c.head_size));
     multiply(n.output, branches, mixed, h);
     add(exec_, h, x);
 
@@ -176,11 +227,11 @@ class llama_forward {
     add(exec_, h, x);
   }
 
-  // Leaves the read rows of every branch in x: [branches * T, C] -> [branches * Q, C].
+  // Leaves the read rows of every branch in x: [branches * N, C] -> [branches * Q, C].
   void keep_read_rows(index_t branches, memory& x) {
     const index_t columns = model_.config().hidden;
-    gather_rows(exec_, x.view(branches * batch_.rows(), columns), batch_.read_rows(), branches,
-                mixed_.view(branches * batch_.read_row_count(), columns));
+    gather_rows(exec_, x.view(branches * batch_.stream_rows(), columns), batch_.read_places(),
+                branches, mixed_.view(branches * batch_.read_row_count(), columns));
     std::swap(x, mixed_);
   }
 
@@ -220,15 +271,17 @@ class llama_forward {
 
   void reserve(index_t branches, index_t positions) {
     const llama_config& c = model_.config();
-    const index_t rows = branches * batch_.rows();
+    const index_t rows = branches * batch_.stream_rows();
     const index_t q_columns = c.heads * c.head_size;
     const index_t widest = std::max(q_columns, c.hidden);
     for (memory* stream : {&x_, &h_, &mixed_}) {  // these change places in the last layer
       stream->reserve(rows * widest);
     }
     q_.reserve(rows * q_columns);
-    k_.reserve(rows * c.kv_heads * c.head_size);
-    v_.reserve(rows * c.kv_heads * c.head_size);
+    if (batch_.first() == 0) {
+      shared_.k.reserve(rows * c.kv_heads * c.head_size);
+      shared_.v.reserve(rows * c.kv_heads * c.head_size);
+    }
     gate_.reserve(rows * c.feed_forward);
     up_.reserve(rows * c.feed_forward);
     if (positions * c.head_size > turns_.size()) {
@@ -242,7 +295,10 @@ class llama_forward {
   const llama& model_;
   device_batch<X> batch_;
   std::vector<memory> gains_;                     // by tensor number; norms only
-  memory x_, h_, q_, k_, v_, mixed_, gate_, up_;  // activations
+  memory x_, h_, q_, mixed_, gate_, up_;          // activations
+  keys_and_values shared_;                        // of one layer after another
+  std::vector<keys_and_values> kept_;             // of every layer, for `extend`
+  std::vector<token_t> sequence_;                 // what `extend` has seen
   memory logits_, turns_;                         // [head_rows, V], [positions, D]
   buffer<double, typename X::space> normaliser_;  // [head_rows]
 };

@@ -42,6 +42,7 @@ struct evaluation {
 struct evaluate_options {
   index_t stacked_rows = 1024;  // tokens of all branches in one forward pass, at least one row's
   index_t batch_rows = 0;       // rows of data in one forward pass; 0: no other limit
+  std::span<const index_t> numbers{};  // of the rows in the data, for messages; empty: 0, 1, 2, ...
 };
 
 /// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called

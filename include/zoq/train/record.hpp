@@ -33,7 +33,7 @@
 namespace zoq {
 
 struct trajectory {
-  nlohmann::json settings;
+  nlohmann::json settings = nlohmann::json::object();
   std::vector<std::vector<answer>> losses;  // by step
 };
 
