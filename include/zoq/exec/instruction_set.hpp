@@ -32,9 +32,12 @@ inline bool supports(instruction_set set) {
 #if defined(__x86_64__)
   switch (set) {
     case instruction_set::avx2:
-      return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+      return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
+             __builtin_cpu_supports("f16c") != 0;
     case instruction_set::avx512:
-      return supports(instruction_set::avx2) && __builtin_cpu_supports("avx512f") != 0;
+      return supports(instruction_set::avx2) && __builtin_cpu_supports("avx512bw") != 0 &&
+             __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+             __builtin_cpu_supports("avx512vnni") != 0 && __builtin_cpu_supports("avx512bf16") != 0;
     case instruction_set::portable:
       break;
   }

@@ -15,7 +15,11 @@
 #endif
 
 #include "zoq/core/config.hpp"
+#include "zoq/core/half.hpp"
 #include "zoq/exec/panel.hpp"
+#include "zoq/quant/q4_0.hpp"
+#include "zoq/quant/q4_1.hpp"
+#include "zoq/quant/q8_0.hpp"
 
 #ifdef __clang__
 #define ZOQ_UNROLL _Pragma("clang loop unroll(full)")
@@ -43,6 +47,13 @@ inline vec multiply_add(const vec& a, const vec& b, vec sum) {
   }
   return sum;
 }
+inline void transpose(const float* from, index_t from_stride, float* to, index_t to_stride) {
+  for (int i = 0; i < 4; ++i) {
+    for (int j = 0; j < 4; ++j) {
+      to[j * to_stride + i] = from[i * from_stride + j];
+    }
+  }
+}
 #include "zoq/exec/kernels.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
@@ -54,7 +65,7 @@ inline vec multiply_add(const vec& a, const vec& b, vec sum) {
 #if defined(__x86_64__)
 namespace zoq::detail::avx2 {
 
-#define ZOQ_TARGET __attribute__((target("avx2,fma")))
+#define ZOQ_TARGET __attribute__((target("avx2,fma,f16c")))
 #define ZOQ_LANES 8
 #define ZOQ_ROWS 6  // 12 sums + 2 weights + 1 input of 16 registers
 #define ZOQ_VECS 2
@@ -63,6 +74,25 @@ ZOQ_TARGET inline vec load(const float* p) { return _mm256_loadu_ps(p); }
 ZOQ_TARGET inline void store(float* p, vec v) { _mm256_storeu_ps(p, v); }
 ZOQ_TARGET inline vec broadcast(float x) { return _mm256_set1_ps(x); }
 ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm256_fmadd_ps(a, b, sum); }
+ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* to,
+                                 index_t to_stride) {
+  __m256 row[8], pair[8], quad[8];
+  ZOQ_UNROLL for (int i = 0; i < 8; ++i) { row[i] = load(from + i * from_stride); }
+  ZOQ_UNROLL for (int i = 0; i < 8; i += 2) {
+    pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+    pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+  }
+  ZOQ_UNROLL for (int i = 0; i < 8; i += 4) {
+    quad[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
+    quad[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xee);
+    quad[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+    quad[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+  }
+  ZOQ_UNROLL for (int i = 0; i < 4; ++i) {
+    store(to + i * to_stride, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20));
+    store(to + (i + 4) * to_stride, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31));
+  }
+}
 #include "zoq/exec/kernels.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
@@ -73,7 +103,9 @@ ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm256_fmadd_
 
 namespace zoq::detail::avx512 {
 
-#define ZOQ_TARGET __attribute__((target("avx512f,avx2,fma")))
+#define ZOQ_TARGET \
+  __attribute__((             \
+      target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c")))
 #define ZOQ_LANES 16
 #define ZOQ_ROWS 6  // 24 sums + 4 weights + 1 input of 32 registers
 #define ZOQ_VECS 4
@@ -82,7 +114,34 @@ ZOQ_TARGET inline vec load(const float* p) { return _mm512_loadu_ps(p); }
 ZOQ_TARGET inline void store(float* p, vec v) { _mm512_storeu_ps(p, v); }
 ZOQ_TARGET inline vec broadcast(float x) { return _mm512_set1_ps(x); }
 ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm512_fmadd_ps(a, b, sum); }
+ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* to,
+                                 index_t to_stride) {
+  __m512 row[16], pair[16], quad[16];  // quad[4 g + c]: columns c, 4 + c, ... of rows 4 g to 4 g + 3
+  ZOQ_UNROLL for (int i = 0; i < 16; ++i) { row[i] = load(from + i * from_stride); }
+  ZOQ_UNROLL for (int i = 0; i < 16; i += 2) {
+    pair[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
+    pair[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
+  }
+  ZOQ_UNROLL for (int i = 0; i < 16; i += 4) {
+    quad[i] = _mm512_shuffle_ps(pair[i], pair[i + 2], 0x44);
+    quad[i + 1] = _mm512_shuffle_ps(pair[i], pair[i + 2], 0xee);
+    quad[i + 2] = _mm512_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+    quad[i + 3] = _mm512_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+  }
+  ZOQ_UNROLL for (int c = 0; c < 4; ++c) {
+    const __m512 low01 = _mm512_shuffle_f32x4(quad[c], quad[c + 4], 0x44);
+    const __m512 high01 = _mm512_shuffle_f32x4(quad[c], quad[c + 4], 0xee);
+    const __m512 low23 = _mm512_shuffle_f32x4(quad[c + 8], quad[c + 12], 0x44);
+    const __m512 high23 = _mm512_shuffle_f32x4(quad[c + 8], quad[c + 12], 0xee);
+    store(to + c * to_stride, _mm512_shuffle_f32x4(low01, low23, 0x88));
+    store(to + (c + 4) * to_stride, _mm512_shuffle_f32x4(low01, low23, 0xdd));
+    store(to + (c + 8) * to_stride, _mm512_shuffle_f32x4(high01, high23, 0x88));
+    store(to + (c + 12) * to_stride, _mm512_shuffle_f32x4(high01, high23, 0xdd));
+  }
+}
+#include "zoq/exec/decode_avx512.inl"
 #include "zoq/exec/kernels.inl"
+#include "zoq/exec/bf16_avx512.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
 #undef ZOQ_ROWS

@@ -1,0 +1,57 @@
+// Products of bfloat16 with sums in float: two columns to a step. Part of exec/kernels.hpp, inside
+// namespace avx512.
+//
+// Weights and inputs are rounded to nearest once; `vdpbf16ps` multiplies exactly and adds in float.
+// SPDX-License-Identifier: Apache-2.0
+
+struct bf16_products {
+  using input = std::uint32_t;             // columns 2 k (low half) and 2 k + 1
+  static constexpr index_t columns = 2;  // of a step
+  ZOQ_TARGET static vec spread(const input* a) {
+    return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(*a)));
+  }
+  ZOQ_TARGET static vec add(vec input, vec weight, vec sum) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)weight, (__m512bh)input);
+  }
+};
+
+/// Two columns of sixteen outputs -> a lane for each output, the first column in its low half.
+ZOQ_TARGET inline vec pair_columns(vec even, vec odd) {
+  const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
+  alignas(64) static constexpr std::uint16_t order[32] = {
+      0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(order), halves));
+}
+
+template <quant_scheme S>
+ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, index_t first,
+                                  index_t begin, index_t depth, float* panel) {
+  constexpr index_t stretch = row_panels<S>::granule();
+  alignas(64) float column[stretch * ZOQ_LANES];
+  for (index_t v = 0; v < panel_width && first + v < source.outputs(); v += ZOQ_LANES) {
+    for (index_t k = 0; k < depth; k += stretch) {
+      const index_t n = std::min(stretch, depth - k);
+      decode_columns(source.w, first + v, begin + k, n, column, ZOQ_LANES);
+      float* out = panel + k / 2 * panel_width + v;
+      for (index_t i = 0; i < n; i += 2, out += panel_width) {
+        const vec odd = i + 1 < n ? load(column + (i + 1) * ZOQ_LANES) : broadcast(0.0f);
+        store(out, pair_columns(load(column + i * ZOQ_LANES), odd));
+      }
+    }
+  }
+}
+
+/// A row of x as pairs: out [(n + 1) / 2], an odd end filled with 0.
+ZOQ_TARGET inline void to_pairs(const float* x, index_t n, std::uint32_t* out) {
+  index_t c = 0;
+  for (; c + 32 <= n; c += 32) {
+    const __m512bh both = _mm512_cvtne2ps_pbh(load(x + c + 16), load(x + c));
+    _mm512_storeu_si512(out + c / 2, (__m512i)both);
+  }
+  for (; c < n; c += 2) {
+    const std::uint32_t low = to_bf16(x[c]).bits;
+    const std::uint32_t high = c + 1 < n ? to_bf16(x[c + 1]).bits : 0;
+    out[c / 2] = low | high << 16;
+  }
+}
