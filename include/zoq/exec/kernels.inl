@@ -2,7 +2,8 @@
 // a namespace of its own, with ZOQ_TARGET set to the function attribute, and with a type `vec` of
 // ZOQ_LANES floats (load, store, broadcast, multiply_add) and the tile sizes ZOQ_ROWS x ZOQ_VECS.
 //
-// No include guard: that is the point. SPDX-License-Identifier: Apache-2.0
+// No include guard: that is the point.
+// SPDX-License-Identifier: Apache-2.0
 
 inline constexpr int tile_rows = ZOQ_ROWS;
 inline constexpr int panel_width = ZOQ_VECS * ZOQ_LANES;
