@@ -1,5 +1,6 @@
 // Zeroth-order descent of a plain function: the estimators and optimisers that tune models need no
-// model. SPDX-License-Identifier: Apache-2.0
+// model.
+// SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 #include <vector>
 #include <zoq/estimate/spsa.hpp>

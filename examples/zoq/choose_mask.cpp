@@ -29,6 +29,11 @@ void mask_options::add_to(CLI::App& app, const char* samples_name, const char* l
       ->capture_default_str();
 }
 
+void mask_options::validate() const {
+  require_option(density > 0 && density <= 1, "--density",
+                 text("wanted a number above 0 and at most 1, found ", density));
+}
+
 nlohmann::json mask_options::describe() const {
   nlohmann::json out = {{"score", score}, {"density", density}, {"scope", scope}, {"seed", seed}};
   if (score == "fisher") {
@@ -43,8 +48,6 @@ nlohmann::json mask_options::describe() const {
 mask choose_mask(const cpu& exec, const opened_model& m, const mask_options& options,
                  special mode) {
   const top_k_options best{options.density, scope_named(options.scope)};
-  require(options.density > 0 && options.density <= 1, "density ", options.density,
-          " is outside (0, 1]");
   mask out;
   if (options.score == "fisher") {
     const std::vector<token_t> tokens = read_text(options.text_file, m.words, mode);
@@ -95,11 +98,13 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
       ->capture_default_str();
   options.add_to(app, "--samples", "--length");
   app.add_option("--seed", options.seed, "Chooses windows, and random masks")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--out", out, "The mask, a safetensors file")->required();
   parse();
-  require(options.score != "fisher" || !options.text_file.empty(),
-          "--score fisher needs --text FILE");
+  options.validate();
+  require_option(options.score != "fisher" || !options.text_file.empty(), "--text",
+                 "the fisher score needs a file");
 
   const interrupt asked;
   const opened_model m(common.model);

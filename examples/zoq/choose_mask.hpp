@@ -18,6 +18,9 @@ struct mask_options {
   index_t length = 128;
   seed_t seed = 0;
 
+  /// Wrong usage unless the density is in (0, 1].
+  void validate() const;
+
   /// Adds --density, --scope and the two options of this name for samples and length.
   void add_to(CLI::App& app, const char* samples_name, const char* length_name);
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command.hpp"
 
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -39,14 +38,25 @@ opened_model::opened_model(const std::string& path)
           " tokens, the embedding ", model.config().vocabulary, " rows");
 }
 
-task_rows read_task(const std::string& path, const tokenizer& words, special mode,
+task_rows read_task(const std::string& path, const opened_model& m, special mode,
                     option_score score) {
   const text_rows rows = read_rows(path);
   task_rows out;
   try {
-    out.rows = encode_rows(words, rows, mode);
+    out.rows = encode_rows(m.words, rows, mode);
   } catch (const error& e) {
     fail(path, ": ", e.what());
+  }
+  const index_t context = m.model.config().context;
+  for (std::size_t r = 0; r < out.rows.size(); ++r) {
+    std::size_t longest = 0;
+    for (const auto& c : out.rows[r].continuations) {
+      longest = std::max(longest, c.size());
+    }
+    // The last token of a continuation is only predicted.
+    const auto tokens = static_cast<index_t>(out.rows[r].prompt.size() + longest) - 1;
+    require(tokens <= context, path, ":", r + 1, ": ", tokens,
+            " tokens are more than the model's context of ", context);
   }
   if (std::holds_alternative<choice_row>(rows[0])) {
     out.objective = option_likelihood{score};
@@ -77,8 +87,10 @@ index_t peak_rss_bytes() {
   return 0;
 }
 
-void require_finite(double value, const char* option) {
-  require(std::isfinite(value), option, " is ", value, ", wanted a finite number");
+void require_option(bool right, const char* option, const std::string& message) {
+  if (!right) {
+    throw CLI::ValidationError(option, message);
+  }
 }
 
 std::string figures_of(const evaluation& e) {

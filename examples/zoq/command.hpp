@@ -53,7 +53,7 @@ struct task_rows {
   std::vector<example> rows;
   any_objective objective;
 };
-task_rows read_task(const std::string& path, const tokenizer& words, special mode,
+task_rows read_task(const std::string& path, const opened_model& m, special mode,
                     option_score score);
 option_score option_score_named(const std::string& name);
 
@@ -63,8 +63,8 @@ std::vector<token_t> read_text(const std::string& path, const tokenizer& words, 
 /// The largest resident memory of this process so far, in bytes.
 index_t peak_rss_bytes();
 
-/// A learning rate, an epsilon: a finite number. `option` is named in the message.
-void require_finite(double value, const char* option);
+/// Wrong usage (exit code 2) unless `right`: "--density: 2 is ...".
+void require_option(bool right, const char* option, const std::string& message);
 
 /// "loss 0.53  812 tokens/s"
 std::string figures_of(const evaluation& e);

@@ -34,7 +34,7 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
   if (std::filesystem::is_directory(data)) {
     data += "/test.jsonl";
   }
-  const task_rows task = read_task(data, m.words, common.mode(), option_score_named(choice_score));
+  const task_rows task = read_task(data, m, common.mode(), option_score_named(choice_score));
   const cpu exec = common.executor();
   delta tuned;
   if (!delta_file.empty()) {

@@ -49,13 +49,13 @@ struct finetune_options {
         ->required();
     mask.add_to(app, "--mask-samples", "--mask-length");
     app.add_option("--estimator", estimator, "How losses become a gradient")
-        ->check(CLI::IsMember({"spsa", "spsa-one-sided"}))
+        ->check(CLI::IsMember(names_of<any_estimator::list>()))
         ->capture_default_str();
     app.add_option("--probes", probes, "Directions of each step")
         ->check(CLI::Range(1, 1 << 16))
         ->capture_default_str();
     app.add_option("--direction", direction, "How a direction is drawn")
-        ->check(CLI::IsMember({"gaussian", "rademacher"}))
+        ->check(CLI::IsMember(names_of<any_direction>()))
         ->capture_default_str();
     app.add_option("--epsilon", epsilon, "Length of a probe, or auto: from measured noise and bias")
         ->capture_default_str();
@@ -65,7 +65,7 @@ struct finetune_options {
     app.add_option("--learning-rate", learning_rate, "Step length on the gradient")
         ->capture_default_str();
     app.add_option("--schedule", schedule, "How the rate goes on over the steps")
-        ->check(CLI::IsMember({"constant", "linear", "cosine"}))
+        ->check(CLI::IsMember(names_of<any_schedule>()))
         ->capture_default_str();
     app.add_option("--batch-size", batch_size, "Rows of each step")
         ->check(CLI::PositiveNumber)
@@ -87,7 +87,9 @@ struct finetune_options {
     app.add_option("--score-choices", choice_score, "A choice scores its tokens' mean or sum")
         ->check(CLI::IsMember({"mean", "sum"}))
         ->capture_default_str();
-    app.add_option("--seed", seed, "Fixes every random choice")->capture_default_str();
+    app.add_option("--seed", seed, "Fixes every random choice")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
     app.add_option("--out", out, "The folder of the run")->required();
     auto* flag =
         app.add_flag("--resume", resume, "Go on with the run in the folder, if there is one");
@@ -106,16 +108,15 @@ struct finetune_options {
     } catch (const std::exception&) {
       used = 0;
     }
-    require(used == epsilon.size() && std::isfinite(value) && value > 0, "--epsilon is \"", epsilon,
-            "\", wanted a positive number or auto");
+    require_option(used == epsilon.size() && std::isfinite(value) && value > 0, "--epsilon",
+                   "wanted a positive number or auto, found \"" + epsilon + "\"");
     return value;
   }
 
   void validate() {
-    require(std::isfinite(learning_rate) && learning_rate >= 0, "--learning-rate is ",
-            learning_rate, ", wanted a finite number of at least 0");
-    require(mask.density > 0 && mask.density <= 1, "--density is ", mask.density,
-            ", wanted a number above 0 and at most 1");
+    require_option(std::isfinite(learning_rate) && learning_rate >= 0, "--learning-rate",
+                   text("wanted a finite number of at least 0, found ", learning_rate));
+    mask.validate();
     static_cast<void>(given_epsilon());
     mask.seed = seed;
     if (mask_from.starts_with("fisher:")) {
@@ -150,17 +151,23 @@ class finetuning {
     const auto start = clock::now();
     const std::string source = folder_ / "trajectory.jsonl";
     settings_ = describe();
+    if (o_.given_epsilon().has_value()) {
+      settings_["epsilon"] = *o_.given_epsilon();
+    }
     if (folder_.resumes()) {
       earlier_ = read_trajectory(source);
       require_same_settings(source);
     }
     const mask places = places_to_tune();
     const double mask_seconds = seconds_since(start);
+    require(places.count() > 0, "the mask has no places: the density is too small");
     require(!folder_.resumes() || earlier_.settings.value("mask", "") == places.hash(), source,
             ": the run tunes other places than the mask; --force starts again");
     sparse_view view(exec_, m_.model.tensors(), places);
     settings_["mask"] = places.hash();
-    settings_["epsilon"] = o_.given_epsilon().value_or(earlier_.settings.value("epsilon", 5e-3));
+    if (!o_.given_epsilon().has_value()) {  // measured below, unless the run has measured it
+      settings_["epsilon"] = earlier_.settings.value("epsilon", 5e-3);
+    }
     trainer tuner(exec_, m_.model, view, train_.objective, estimator_from(settings_, source),
                   optimizer_from(settings_, source));
     const recipe steps = recipe_from(settings_, source);
@@ -199,8 +206,8 @@ class finetuning {
   [[nodiscard]] std::ostream& people() const { return o_.common.json ? std::cerr : std::cout; }
 
   task_rows rows_of(const char* file) {
-    task_rows out = read_task(o_.data + "/" + file, m_.words, o_.common.mode(),
-                              option_score_named(o_.choice_score));
+    task_rows out =
+        read_task(o_.data + "/" + file, m_, o_.common.mode(), option_score_named(o_.choice_score));
     require(train_.rows.empty() || out.objective.chosen() == train_.objective.chosen(), o_.data,
             "/", file, ": the rows are of another kind than those of train.jsonl");
     return out;
@@ -220,7 +227,6 @@ class finetuning {
   mask read_for_model(const std::string& path) {
     mask out = read_mask(path);
     require_model(out, m_.model.hash(), path);
-    require(out.count() > 0, path, ": the mask has no places");
     return out;
   }
 
@@ -231,6 +237,7 @@ class finetuning {
             {"model", m_.model.hash()},
             {"mask_from", o_.mask.score.empty() ? nlohmann::json("file") : o_.mask.describe()},
             {"rows", hash_of(train_.rows)},
+            {"special_tokens", o_.common.special_tokens},
             {"objective", train_.objective.chosen()},
             {"score_choices", o_.choice_score},
             {"estimator", o_.estimator},
@@ -345,7 +352,7 @@ class finetuning {
       record.append(r.step, r.answers);
       const double spent = seconds_since(start);
       const double speed = static_cast<double>(tuner.cost().tokens - tokens) / spent;
-      figures.append({{"step", r.step},
+      figures.append({{"step", r.step + 1},
                       {"loss", r.loss},
                       {"slope", r.slope},
                       {"rate", o_.learning_rate * r.schedule},
@@ -392,7 +399,7 @@ class finetuning {
     for (nlohmann::json& line : read_lines(folder_ / "metrics.jsonl")) {
       const bool valid = line.contains("valid_loss");
       const auto step = line.value("step", ~std::uint64_t{0});
-      if (valid ? step > steps.next() : step >= steps.next()) {
+      if (step > steps.next()) {
         continue;
       }
       if (valid) {

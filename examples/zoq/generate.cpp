@@ -88,7 +88,9 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
   app.add_option("--top-p", how.top_p, "Draw among the fewest that hold this share")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--seed", how.seed, "Fixes what is drawn")->capture_default_str();
+  app.add_option("--seed", how.seed, "Fixes what is drawn")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   parse();
 
   const interrupt asked;

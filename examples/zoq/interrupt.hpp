@@ -7,6 +7,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unistd.h>
+
 #include <csignal>
 #include <stdexcept>
 #include <string>
@@ -23,8 +25,12 @@ class interrupt {
  public:
   interrupt() {
     struct sigaction action = {};
-    action.sa_handler = [](int number) { received_ = number; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one is not caught
+    action.sa_handler = [](int number) {
+      if (received_ != 0) {
+        ::_exit(128 + number);
+      }
+      received_ = number;
+    };
     ::sigaction(SIGINT, &action, &before_int_);
     ::sigaction(SIGTERM, &action, &before_term_);
   }

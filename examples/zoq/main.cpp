@@ -31,12 +31,17 @@ constexpr command commands[] = {
      zoq::cli::replay},
 };
 
-/// Configuration files in TOML, in which a key that comes twice is an error.
+/// Configuration files in TOML: the keys are options without their dashes, each at most once.
 struct strict_toml : CLI::ConfigTOML {
+  const CLI::App& app;
+  explicit strict_toml(const CLI::App& of) : app(of) {}
   std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
     std::vector<CLI::ConfigItem> given = CLI::ConfigTOML::from_config(in);
     std::map<std::string, int> seen;
     for (const auto& item : given) {
+      if (!item.parents.empty() || app.get_option_no_throw("--" + item.name) == nullptr) {
+        throw CLI::ConfigError("the configuration file has an unknown option, " + item.fullname());
+      }
       if (++seen[item.fullname()] > 1) {
         throw CLI::ConfigError(item.fullname() + " is given twice");
       }
@@ -61,7 +66,7 @@ int say(int code, const char* name, const char* message) {
 int run(const command& c, int argc, char** argv) {
   CLI::App app{c.summary, std::string("zoq ") + c.name};
   app.option_defaults()->always_capture_default(false);
-  app.config_formatter(std::make_shared<strict_toml>());
+  app.config_formatter(std::make_shared<strict_toml>(app));
   app.set_config("--config", "", "Read options from a TOML file; the command line wins")
       ->check(CLI::ExistingFile);
   app.allow_config_extras(false);

@@ -31,7 +31,7 @@ class run_folder {
   /// and `how` is fresh, when it is in use, or when it cannot be made.
   run_folder(std::string path, start how) : path_(std::move(path)) {
     std::error_code cause;
-    std::filesystem::create_directories(path_, cause);
+    made_ = std::filesystem::create_directories(path_, cause);
     require(!cause, path_, ": cannot make the folder: ", cause.message());
     descriptor_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     require(descriptor_ >= 0, path_, ": cannot open: ", std::strerror(errno));
@@ -47,7 +47,13 @@ class run_folder {
   }
   run_folder(const run_folder&) = delete;
   run_folder& operator=(const run_folder&) = delete;
-  ~run_folder() { ::close(descriptor_); }
+  /// A folder that was made and stayed empty is taken away.
+  ~run_folder() {
+    ::close(descriptor_);
+    if (made_) {
+      ::rmdir(path_.c_str());
+    }
+  }
 
   /// True when there is a checkpoint to go on from.
   [[nodiscard]] bool resumes() const { return resumes_; }
@@ -77,6 +83,7 @@ class run_folder {
 
   std::string path_;
   int descriptor_ = -1;
+  bool made_ = false;
   bool resumes_ = false;
 };
 

@@ -1,7 +1,7 @@
 // Errors: one exception type whose message names the place, what was found and what was wanted.
 //
-//     zoq::require(x.shape[1] == w.columns, "linear: x has ", x.shape[1], " columns, ", name, "
-//     needs ", w.columns);
+//     zoq::require(x.shape[1] == w.columns, "linear: x has ", x.shape[1], " columns, ", name,
+//                  " needs ", w.columns);
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -1,5 +1,6 @@
-// Elementary functions whose bits are ours: the same on every compiler and C library, free of
-// branches so that loops over them become SIMD code, callable on CPU and CUDA.
+// Elementary functions of our own: no C library's, free of branches so that loops over them become
+// SIMD code, callable on CPU and CUDA. Where a target has a fused multiply-add, compilers use it
+// and save a rounding: the last bits are the target's.
 //
 //     float p = zoq::exp_f32(score - largest);
 //     float s = zoq::dot_lanes(a, b, n);

@@ -8,7 +8,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -30,8 +33,8 @@ inline std::vector<example> encode_rows(const tokenizer& words, const text_rows&
     require(!tokens.empty(), "row ", out.size() + 1, ": the ", what, " has no tokens");
     return tokens;
   };
-  const auto prompt_of = [&](const std::string& text) {
-    std::vector<token_t> tokens = encode(text, "prompt");
+  const auto prompt_of = [&](const std::string& text, const char* what) {
+    std::vector<token_t> tokens = encode(text, what);
     if (words.adds_bos()) {
       tokens.insert(tokens.begin(), words.bos());
     }
@@ -40,16 +43,16 @@ inline std::vector<example> encode_rows(const tokenizer& words, const text_rows&
   for (const any_row& row : rows) {
     example e;
     if (const auto* choice = std::get_if<choice_row>(&row)) {
-      e.prompt = prompt_of(choice->prompt);
+      e.prompt = prompt_of(choice->prompt, "prompt");
       for (const std::string& text : choice->choices) {
         e.continuations.push_back(encode(text, "choice"));
       }
       e.answer = choice->answer;
     } else if (const auto* completion = std::get_if<completion_row>(&row)) {
-      e.prompt = prompt_of(completion->prompt);
+      e.prompt = prompt_of(completion->prompt, "prompt");
       e.continuations.push_back(encode(completion->completion, "completion"));
     } else {
-      std::vector<token_t> tokens = prompt_of(std::get<text_row>(row).text);
+      std::vector<token_t> tokens = prompt_of(std::get<text_row>(row).text, "text");
       require(tokens.size() >= 2, "row ", out.size() + 1, ": the text has only one token");
       e.prompt.assign(tokens.begin(), tokens.begin() + 1);
       e.continuations.emplace_back(tokens.begin() + 1, tokens.end());
@@ -67,6 +70,7 @@ inline std::string hash_of(const std::vector<example>& rows) {
   };
   for (const example& e : rows) {
     add(e.prompt);
+    h.add(static_cast<std::uint64_t>(e.continuations.size()));
     for (const auto& c : e.continuations) {
       add(c);
     }

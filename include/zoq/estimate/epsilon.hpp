@@ -6,8 +6,8 @@
 //
 // so the mean squared error s^2 / (2 e^2) + b^2 e^4 is least at  e = (s^2 / (4 b^2))^(1/6).
 //
-//     auto choice = zoq::choose_epsilon(losses, {.seed = 1});   // losses(queries) ->
-//     vector<double> choice.epsilon;  choice.relative_error;
+//     auto choice = zoq::choose_epsilon(losses, {.seed = 1});   // losses(queries): vector<double>
+//     choice.epsilon;  choice.relative_error;
 //
 // s comes from losses at points so near that the function is a straight line but for rounding:
 // second differences of five points have variance 6 s^2. b comes from the quotients at two larger

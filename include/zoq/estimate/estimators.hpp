@@ -17,7 +17,7 @@
 #include <variant>
 #include <vector>
 
-#include "zoq/core/error.hpp"
+#include "zoq/core/choice.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/estimate/spsa.hpp"
@@ -30,7 +30,10 @@ class estimator_choice {
   using state = std::tuple<typename E::state...>;  // only the chosen one's is used
   static constexpr std::string_view name = "any";
 
+  using list = std::variant<E...>;
+
   estimator_choice() = default;
+  explicit estimator_choice(list of) : of_(std::move(of)) {}
   template <class One>
   requires(std::is_same_v<One, E> || ...) estimator_choice(const One& one)  // NOLINT: a conversion
       : of_(one) {}
@@ -40,9 +43,7 @@ class estimator_choice {
   decltype(auto) visit(F&& f) {
     return std::visit(std::forward<F>(f), of_);
   }
-  [[nodiscard]] std::string_view chosen() const {
-    return std::visit([](const auto& e) { return std::string_view(e.name); }, of_);
-  }
+  [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
 
   template <executor X>
   bool ask(const X& exec, const step_info& at, state& states, std::span<const answer> answers,
@@ -67,7 +68,7 @@ class estimator_choice {
     return f(std::get<I>(of_), std::get<I>(states));
   }
 
-  std::variant<E...> of_;
+  list of_;
 };
 
 using any_estimator = estimator_choice<spsa, spsa_one_sided>;
@@ -79,23 +80,19 @@ struct estimator_settings {
   int probes = 1;
 };
 
-/// The estimator of this name. Throws, naming the choices, when there is none.
+/// The estimator of this name, with the settings that it has. Throws, naming the choices, when there
+/// is none.
 inline any_estimator estimator_named(std::string_view name, const estimator_settings& settings) {
-  any_estimator found;
-  std::string known;
-  bool is_known = false;
-  const auto consider = [&]<class E>(const E& one) {
-    known += (known.empty() ? "" : ", ") + std::string(E::name);
-    if (E::name == name) {
-      found = one;
-      is_known = true;
+  any_estimator out(choice_named<any_estimator::list>("estimator", name));
+  out.visit([&](auto& e) {
+    if constexpr (requires { e.epsilon = settings.epsilon; }) {
+      e.epsilon = settings.epsilon;
     }
-  };
-  [&]<class... E>(std::type_identity<estimator_choice<E...>>) {
-    (consider(E{.epsilon = settings.epsilon, .probes = settings.probes}), ...);
-  }(std::type_identity<any_estimator>{});
-  require(is_known, "unknown estimator \"", name, "\": ", known);
-  return found;
+    if constexpr (requires { e.probes = settings.probes; }) {
+      e.probes = settings.probes;
+    }
+  });
+  return out;
 }
 
 }  // namespace zoq

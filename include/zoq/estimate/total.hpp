@@ -24,7 +24,7 @@ struct total {
     add({std::llround(std::ldexp(loss, 40)), 1});
   }
 
-  /// Throws when the sum leaves 64 bits: after millions of losses near 2^20.
+  /// Throws when the sum leaves 64 bits, at 2^23: after millions of losses of a few units.
   void add(const total& other) {
     require(!__builtin_add_overflow(units, other.units, &units), "a sum of losses overflows");
     weight += other.weight;

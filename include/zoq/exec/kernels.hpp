@@ -4,7 +4,8 @@
 //     zoq::detail::avx2::multiply_panel(source, first, x, x_stride, rows, y, y_stride);
 //
 // Target attributes stand on the functions themselves: no -march is needed, and none is allowed in
-// zoq's own targets. SPDX-License-Identifier: Apache-2.0
+// zoq's own targets.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>

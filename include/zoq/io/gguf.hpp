@@ -9,8 +9,8 @@
 // bytes); for each tensor its name, u32 dimensions, u64 extents with the fastest first, u32 type,
 // u64 offset; then, padded to general.alignment (32 if absent), the tensor data that the offsets
 // count from. Source: the GGUF specification (ggml project). A file may be hostile: every count,
-// length and offset is checked against the file's size before it is used. SPDX-License-Identifier:
-// Apache-2.0
+// length and offset is checked against the file's size before it is used.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <bit>

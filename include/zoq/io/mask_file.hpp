@@ -3,9 +3,8 @@
 //     zoq::write_mask("mask.safetensors", mask);
 //     zoq::mask same = zoq::read_mask("mask.safetensors");
 //
-// One I32 tensor [n] for each matrix, under the matrix's name: ascending flat indices, row *
-// columns
-// + column. The metadata holds "format" = "zoq.mask.1", "model" (the hash of the model that it was
+// One I32 tensor [n] for each matrix, under the matrix's name: ascending flat indices
+// (row * columns + column). The metadata holds "format" = "zoq.mask.1", "model" (the hash of the model that it was
 // made for), "shape NAME" = "ROWS COLUMNS" for each matrix, and what the mask was made from.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

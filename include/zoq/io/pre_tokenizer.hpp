@@ -8,7 +8,8 @@
 // between them, the next cuts each of those pieces again, and so on; a look-ahead sees no further
 // than the end of its piece. The expressions are those of the models' own tokenizers, as llama.cpp
 // applies them: white space is the Unicode property White_Space, which is why it is spelled out
-// here (PCRE2's \s has U+180E too). SPDX-License-Identifier: Apache-2.0
+// here (PCRE2's \s has U+180E too).
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #define PCRE2_CODE_UNIT_WIDTH 8

@@ -8,7 +8,8 @@
 // Layout: u64 length of the header, little-endian; the header, a JSON object that maps each name to
 // {"dtype", "shape", "data_offsets": [begin, end]} and "__metadata__" to strings, padded with
 // spaces to a multiple of 8; the tensors' bytes, row-major, without holes, which the offsets count
-// from. Source: the safetensors format description. SPDX-License-Identifier: Apache-2.0
+// from. Source: the safetensors format description.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>

@@ -8,8 +8,8 @@
 // neighbours the one that stands first in the list of merges is joined (of equal pairs the
 // leftmost), until no pair is in the list. Ids are those of llama.cpp's `llama_tokenize`. Sennrich
 // et al., arXiv 1508.07909; bytes as symbols: Radford et al., "Language Models are Unsupervised
-// Multitask Learners" (GPT-2). Metadata keys: the GGUF specification. SPDX-License-Identifier:
-// Apache-2.0
+// Multitask Learners" (GPT-2). Metadata keys: the GGUF specification.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>

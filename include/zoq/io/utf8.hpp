@@ -4,7 +4,8 @@
 //     zoq::index_t bad = zoq::first_invalid_utf8(text);  // -1: the text is well formed
 //
 // Source: the Unicode Standard, table 3-7: no overlong forms, no surrogates, nothing above
-// U+10FFFF. SPDX-License-Identifier: Apache-2.0
+// U+10FFFF.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>

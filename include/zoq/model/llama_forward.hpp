@@ -12,7 +12,8 @@
 //
 // Rows of all branches are stacked, so every weight is decoded once for all of them. The last layer
 // beyond its keys and values, the final norm and the head run only for rows where an answer is
-// read. SPDX-License-Identifier: Apache-2.0
+// read.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // The reverse pass of a Llama-family model, layer by layer, for offline scores of its weights.
 //
 //     zoq::llama_reverse pass(exec, model);
-//     double loss = pass.squared_gradients(windows, visit);
+//     double loss = pass.squared_gradients(windows, visit, progress);
 //     // visit(name, rows, columns, span of mean over windows of (d loss / d w)^2)
 //
 // The loss of a window is the mean next-token loss. First a forward pass keeps the input of every

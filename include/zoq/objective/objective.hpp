@@ -4,8 +4,8 @@
 //     double l = objective.loss(row, scores);      // scores: log-likelihoods of those reads
 //
 // Nothing in an objective depends on the parameters but through the scores; whatever does (a
-// filter, a dropout) must be the same for all branches of one estimate. SPDX-License-Identifier:
-// Apache-2.0
+// filter, a dropout) must be the same for all branches of one estimate.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <concepts>

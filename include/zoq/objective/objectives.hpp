@@ -4,7 +4,8 @@
 //     objective.chooses();    // true: accuracy has a meaning
 //
 // Visited once a row, far from every inner loop; so a trainer is compiled once for all of them. A
-// new objective takes one more name in `any_objective`. SPDX-License-Identifier: Apache-2.0
+// new objective takes one more name in `any_objective`.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <span>
@@ -12,6 +13,7 @@
 #include <type_traits>
 #include <variant>
 
+#include "zoq/core/choice.hpp"
 #include "zoq/core/config.hpp"
 #include "zoq/objective/next_token.hpp"
 #include "zoq/objective/objective.hpp"
@@ -29,9 +31,7 @@ class objective_choice {
   requires(std::is_same_v<One, O> || ...) objective_choice(const One& one)  // NOLINT: a conversion
       : of_(one) {}
 
-  [[nodiscard]] std::string_view chosen() const {
-    return std::visit([](const auto& o) { return std::string_view(o.name); }, of_);
-  }
+  [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
   /// False for objectives that only have a loss: `choice` is then -1.
   [[nodiscard]] bool chooses() const {
     return std::visit([]<class One>(const One&) { return choosing_objective<One>; }, of_);

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <variant>
 
+#include "zoq/core/choice.hpp"
 #include "zoq/core/error.hpp"
 
 namespace zoq {
@@ -42,16 +43,7 @@ inline double factor(const any_schedule& schedule, std::uint64_t step, std::uint
 
 /// Throws, naming the choices, when there is none of this name.
 inline any_schedule schedule_named(std::string_view name) {
-  if (name == constant::name) {
-    return constant{};
-  }
-  if (name == linear_decay::name) {
-    return linear_decay{};
-  }
-  if (name == cosine::name) {
-    return cosine{};
-  }
-  fail("unknown schedule \"", name, "\": constant, linear or cosine");
+  return choice_named<any_schedule>("schedule", name);
 }
 
 }  // namespace zoq

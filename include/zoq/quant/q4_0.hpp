@@ -45,8 +45,9 @@ struct q4_0 {
         extreme = std::fabs(x[i]) > std::fabs(extreme) ? x[i] : extreme;
       }
       const float d = extreme / -8.0f;
-      const float inverse = d != 0 ? 1.0f / d : 0.0f;
       blocks->d = to_f16(d);
+      // A scale that rounds to zero makes every value zero; its reciprocal may not be finite.
+      const float inverse = to_float(blocks->d) != 0 ? 1.0f / d : 0.0f;
       for (int i = 0; i < 16; ++i) {
         blocks->q[i] =
             static_cast<std::uint8_t>(code(x[i] * inverse) | code(x[i + 16] * inverse) << 4);

@@ -5,8 +5,8 @@
 //     bytes 4..19  q: byte i holds value i in its low half, value i + 16 in its high half
 //
 // Format: the GGUF specification. d * q is exact in float (11 + 4 bits), so a fused multiply-add
-// and a multiply followed by an add give the same bits on every machine. SPDX-License-Identifier:
-// Apache-2.0
+// and a multiply followed by an add give the same bits on every machine.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
@@ -46,8 +46,9 @@ struct q4_1 {
     for (index_t first = 0; first < columns; first += 32, x += 32, ++blocks) {
       const float lowest = *std::min_element(x, x + 32);
       const float d = (*std::max_element(x, x + 32) - lowest) / 15.0f;
-      const float inverse = d != 0 ? 1.0f / d : 0.0f;
       blocks->d = to_f16(d);
+      // A scale that rounds to zero makes every value zero; its reciprocal may not be finite.
+      const float inverse = to_float(blocks->d) != 0 ? 1.0f / d : 0.0f;
       blocks->m = to_f16(lowest);
       const auto code = [&](float value) {
         return std::clamp(static_cast<int>((value - lowest) * inverse + 0.5f), 0, 15);

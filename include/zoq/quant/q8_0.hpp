@@ -44,8 +44,9 @@ struct q8_0 {
         largest = std::fmax(largest, std::fabs(x[i]));
       }
       const float d = largest / 127.0f;
-      const float inverse = d != 0 ? 1.0f / d : 0.0f;
       blocks->d = to_f16(d);
+      // A scale that rounds to zero makes every value zero; its reciprocal may not be finite.
+      const float inverse = to_float(blocks->d) != 0 ? 1.0f / d : 0.0f;
       for (int i = 0; i < 32; ++i) {
         blocks->q[i] = static_cast<std::int8_t>(std::round(x[i] * inverse));
       }

@@ -2,12 +2,13 @@
 //
 //     struct my_format {
 //       static constexpr std::string_view name = "my_format";
-//       static constexpr std::uint32_t gguf_type = 2;   // the id in GGUF files; no_gguf_type if
-//       none static constexpr int block_size = 32; struct row {}; // what a whole row owns (a
-//       look-up table) struct block { ... };                           // exactly the bytes in the
-//       file ZOQ_HD static void decode(const row&, const block&, float* y);          // y:
-//       [block_size] static void encode(const float* x, const float* importance, index_t columns,
-//       row&, block*);
+//       static constexpr std::uint32_t gguf_type = 2;   // in GGUF files; no_gguf_type if none
+//       static constexpr int block_size = 32;
+//       struct row {};          // what a whole row owns (a look-up table)
+//       struct block { ... };   // exactly the bytes in the file
+//       ZOQ_HD static void decode(const row&, const block&, float* y);   // y: [block_size]
+//       static void encode(const float* x, const float* importance, index_t columns, row&,
+//                          block*);
 //     };
 //
 // `importance` ([columns], or null) weighs the squared error of each value. To add a format: one

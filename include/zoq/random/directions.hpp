@@ -8,7 +8,7 @@
 #include <string_view>
 #include <variant>
 
-#include "zoq/core/error.hpp"
+#include "zoq/core/choice.hpp"
 #include "zoq/random/gaussian.hpp"
 #include "zoq/random/rademacher.hpp"
 
@@ -18,17 +18,7 @@ using any_direction = std::variant<gaussian, rademacher>;
 
 /// Throws, naming the choices, when there is none of this name.
 inline any_direction direction_named(std::string_view name) {
-  if (name == gaussian::name) {
-    return gaussian{};
-  }
-  if (name == rademacher::name) {
-    return rademacher{};
-  }
-  fail("unknown direction \"", name, "\": gaussian or rademacher");
-}
-
-inline std::string_view name_of(const any_direction& direction) {
-  return std::visit([](const auto& z) { return std::string_view(z.name); }, direction);
+  return choice_named<any_direction>("direction", name);
 }
 
 }  // namespace zoq

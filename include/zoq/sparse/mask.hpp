@@ -47,10 +47,14 @@ struct mask {
     return n;
   }
 
-  /// Names the choice of entries, whatever is said about it.
+  /// Names the choice of entries, whatever is said about it; a matrix without entries counts as not
+  /// there.
   [[nodiscard]] std::string hash() const {
     content_hash h;
     for (const tensor_mask& t : tensors) {
+      if (t.index.empty()) {
+        continue;
+      }
       h.add(t.tensor).add(static_cast<std::uint64_t>(t.rows));
       h.add(static_cast<std::uint64_t>(t.columns));
       h.add(std::as_bytes(std::span<const std::int32_t>(t.index)));

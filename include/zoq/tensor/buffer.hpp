@@ -15,6 +15,7 @@
 #include <memory>
 #include <new>
 #include <type_traits>
+#include <utility>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"

@@ -54,6 +54,9 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
                     After&& after) {
   evaluation out;
   out.branch.resize(static_cast<std::size_t>(branches.count));
+  const auto number = [&](std::size_t row) {  // as people count
+    return (options.numbers.empty() ? static_cast<index_t>(row) : options.numbers[row]) + 1;
+  };
   packing batch;
   std::vector<double> scores;
   std::vector<std::size_t> first_read;  // of every packed row
@@ -66,7 +69,7 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
       try {
         wanted.pack(*rows[next], batch);
       } catch (const error& e) {
-        fail("row ", next + 1, ": ", e.what());
+        fail("row ", number(next), ": ", e.what());
       }
       const bool full =
           batch.rows() * branches.count > options.stacked_rows ||
@@ -93,7 +96,7 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
         const std::span<const double> mine(scores.data() + b * reads + from,
                                            first_read[r - begin + 1] - from);
         const double loss = wanted.loss(*rows[r], mine);
-        require(std::isfinite(loss), "row ", r + 1, ", branch ", b, ": the loss is ", loss);
+        require(std::isfinite(loss), "row ", number(r), ", branch ", b, ": the loss is ", loss);
         out.branch[b].add(loss);
         if constexpr (choosing_objective<Objective>) {
           if (b == 0 && wanted.choice(*rows[r], mine) == rows[r]->answer) {

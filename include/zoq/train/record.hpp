@@ -1,7 +1,7 @@
 // The trajectory: what a run asked of the model, and nothing more. With the mask and the settings
 // it replays to the same values, bit for bit, without a forward pass.
 //
-//     zoq::trajectory_writer out("trajectory.jsonl", settings, 0);
+//     zoq::trajectory_writer out("trajectory.jsonl", settings);
 //     out.append(step.step, step.answers);
 //     zoq::trajectory t = zoq::read_trajectory("trajectory.jsonl");    // t.losses[step]
 //
@@ -144,7 +144,7 @@ class trajectory_writer {
 inline trajectory read_trajectory(const std::string& path) {
   require(std::filesystem::exists(path), path, ": there is no such file");
   const std::vector<nlohmann::json> lines = read_lines(path);
-  require(!lines.empty() && lines[0].value("zoq", "") == "trajectory.1", path,
+  require(!lines.empty() && lines[0].contains("zoq") && lines[0]["zoq"] == "trajectory.1", path,
           ":1: not the settings of a trajectory");
   trajectory t{lines[0], {}};
   for (std::size_t i = 1; i < lines.size(); ++i) {

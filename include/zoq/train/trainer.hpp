@@ -80,12 +80,16 @@ class trainer {
     run(rows, options, [](const step_result&) { return true; });
   }
 
-  /// One step.
+  /// One step. Throws, naming the step, and the row when it is one of the data's.
   step_result advance() {
     const std::uint64_t now = step_->next();
     return step_->advance(view_.values().data,
                           [&](std::span<const query> asked, std::vector<answer>& answers) {
-                            losses(asked, now, answers);
+                            try {
+                              losses(asked, now, answers);
+                            } catch (const error& e) {
+                              fail("step ", now, ": ", e.what());
+                            }
                           });
   }
 
@@ -140,13 +144,14 @@ class trainer {
       }
       const auto group = asked.subspan(first, last - first);
       const std::uint64_t number = group[0].batch == query::this_batch ? now : group[0].batch;
+      const std::vector<index_t> numbers = order_->batch(number);
       std::vector<const example*> batch;
-      for (const index_t row : order_->batch(number)) {
+      for (const index_t row : numbers) {
         batch.push_back(&rows_[static_cast<std::size_t>(row)]);
       }
       view_.move_to(exec_, options_.direction, group);
-      const evaluation e =
-          evaluate(pass_, view_.branches(), objective_, batch, {options_.stacked_rows});
+      const evaluation e = evaluate(pass_, view_.branches(), objective_, batch,
+                                    {.stacked_rows = options_.stacked_rows, .numbers = numbers});
       cost_.evaluations += static_cast<index_t>(group.size());
       cost_.tokens += e.tokens;
       cost_.seconds += e.seconds;

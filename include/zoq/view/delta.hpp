@@ -72,6 +72,9 @@ inline delta read_delta(const std::string& path) {
   constexpr std::string_view suffix = ".index";
   for (const safetensor& t : file.tensors()) {
     if (!t.name.ends_with(suffix)) {
+      const std::string places = t.name.substr(0, t.name.rfind('.')).append(suffix);
+      require(t.name.ends_with(".offset") && file.find(places) != nullptr, path, ": tensor ",
+              printable(t.name), " belongs to no places");
       continue;
     }
     const std::string name = t.name.substr(0, t.name.size() - suffix.size());

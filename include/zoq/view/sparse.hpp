@@ -70,7 +70,8 @@ class sparse_view {
   static constexpr std::string_view name = "sparse";
 
   /// Views `tensors` at the places of `places`. Throws when the mask names a tensor that the model
-  /// does not have, one of another shape, or one that is not a linear layer's matrix.
+  /// does not have, one of another shape, or one that is not a linear layer's matrix; and when the
+  /// mask is not valid.
   /// Keeps a reference to the executor. Starts at the unchanged base.
   sparse_view(const X& exec, std::span<const model_tensor> tensors, const mask& places)
       : exec_(exec),
@@ -78,6 +79,7 @@ class sparse_view {
         about_(places.about),
         extents_(extents_of(places)),
         parts_(tensors.size()) {
+    places.validate();
     const index_t count = places.count();
     rows_ = exec.template allocate<std::int32_t>(count);
     columns_ = exec.template allocate<std::int32_t>(count);
