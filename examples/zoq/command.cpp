@@ -11,7 +11,7 @@ namespace zoq::cli {
 void model_options::add_to(CLI::App& app) {
   app.add_option("--model", model, "The model, a GGUF file")->required();
   app.add_option("--compute", compute, "What matrix products use")
-      ->check(CLI::IsMember({"f32"}))
+      ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   app.add_option("--kernels", kernels, "SIMD variant: the best of this machine, or a named one")
       ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512"}))
@@ -25,7 +25,7 @@ void model_options::add_to(CLI::App& app) {
 }
 
 cpu model_options::executor() const {
-  cpu_options options{.threads = threads};
+  cpu_options options{.threads = threads, .products = compute_named(compute)};
   if (kernels != "auto") {
     options.kernels = instruction_set_named(kernels);
   }

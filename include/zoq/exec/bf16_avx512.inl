@@ -5,13 +5,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
 struct bf16_products {
-  using input = std::uint32_t;             // columns 2 k (low half) and 2 k + 1
+  using input = std::uint32_t;           // columns 2 k (low half) and 2 k + 1
   static constexpr index_t columns = 2;  // of a step
+  static constexpr index_t width = panel_width;
   ZOQ_TARGET static vec spread(const input* a) {
     return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(*a)));
   }
   ZOQ_TARGET static vec add(vec input, vec weight, vec sum) {
     return _mm512_dpbf16_ps(sum, (__m512bh)weight, (__m512bh)input);
+  }
+  /// A row of x as pairs: out [(n + 1) / 2], an odd end filled with 0.
+  ZOQ_TARGET static void round(const float* x, index_t n, input* out) {
+    index_t c = 0;
+    for (; c + 32 <= n; c += 32) {
+      const __m512bh both = _mm512_cvtne2ps_pbh(load(x + c + 16), load(x + c));
+      _mm512_storeu_si512(out + c / 2, (__m512i)both);
+    }
+    for (; c < n; c += 2) {
+      const std::uint32_t low = to_bf16(x[c]).bits;
+      const std::uint32_t high = c + 1 < n ? to_bf16(x[c + 1]).bits : 0;
+      out[c / 2] = low | high << 16;
+    }
   }
 };
 
@@ -28,7 +42,7 @@ template <quant_scheme S>
 ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, index_t first,
                                   index_t begin, index_t depth, float* panel) {
   constexpr index_t stretch = row_panels<S>::granule();
-  alignas(64) float column[stretch * ZOQ_LANES];
+  alignas(64) float column[static_cast<std::size_t>(stretch * ZOQ_LANES)];
   for (index_t v = 0; v < panel_width && first + v < source.outputs(); v += ZOQ_LANES) {
     for (index_t k = 0; k < depth; k += stretch) {
       const index_t n = std::min(stretch, depth - k);
@@ -39,19 +53,5 @@ ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, in
         store(out, pair_columns(load(column + i * ZOQ_LANES), odd));
       }
     }
-  }
-}
-
-/// A row of x as pairs: out [(n + 1) / 2], an odd end filled with 0.
-ZOQ_TARGET inline void to_pairs(const float* x, index_t n, std::uint32_t* out) {
-  index_t c = 0;
-  for (; c + 32 <= n; c += 32) {
-    const __m512bh both = _mm512_cvtne2ps_pbh(load(x + c + 16), load(x + c));
-    _mm512_storeu_si512(out + c / 2, (__m512i)both);
-  }
-  for (; c < n; c += 2) {
-    const std::uint32_t low = to_bf16(x[c]).bits;
-    const std::uint32_t high = c + 1 < n ? to_bf16(x[c + 1]).bits : 0;
-    out[c / 2] = low | high << 16;
   }
 }

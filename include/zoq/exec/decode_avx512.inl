@@ -7,9 +7,8 @@
 
 /// Four times 16 bytes as one vector.
 ZOQ_TARGET inline __m512i load_four(const void* a, const void* b, const void* c, const void* d) {
-  const auto part = [](const void* p) ZOQ_TARGET {
-    return _mm_loadu_si128(static_cast<const __m128i*>(p));
-  };
+  const auto part = [](const void* p)
+                        ZOQ_TARGET { return _mm_loadu_si128(static_cast<const __m128i*>(p)); };
   const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(part(a)), part(b), 1);
   const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(part(c)), part(d), 1);
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
@@ -67,8 +66,7 @@ ZOQ_TARGET inline void decode_nibbles(const __m512i* turned, __m512 table, __m51
     ZOQ_UNROLL for (int k = 0; k < 4; ++k) {  // the table look-up ignores all but the low 4 bits
       const __m512i low = _mm512_srli_epi32(turned[w], static_cast<unsigned>(8 * k));
       const __m512i high = _mm512_srli_epi32(turned[w], static_cast<unsigned>(8 * k + 4));
-      store(out + (4 * w + k) * stride,
-            _mm512_fmadd_ps(_mm512_permutexvar_ps(low, table), d, m));
+      store(out + (4 * w + k) * stride, _mm512_fmadd_ps(_mm512_permutexvar_ps(low, table), d, m));
       store(out + (4 * w + k + 16) * stride,
             _mm512_fmadd_ps(_mm512_permutexvar_ps(high, table), d, m));
     }
@@ -76,8 +74,8 @@ ZOQ_TARGET inline void decode_nibbles(const __m512i* turned, __m512 table, __m51
 }
 
 ZOQ_TARGET inline __m512 counting_from(float first) {
-  return _mm512_add_ps(_mm512_set1_ps(first), _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
-                                                             12, 13, 14, 15));
+  return _mm512_add_ps(_mm512_set1_ps(first),
+                       _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
 
 ZOQ_TARGET inline void decode_columns(const packed_view<q4_1>& w, index_t first, index_t begin,

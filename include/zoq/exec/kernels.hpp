@@ -12,7 +12,14 @@
 #include <cstddef>
 
 #if defined(__x86_64__)
+// g++ 12 takes the deliberately undefined lanes inside its own intrinsics for mistakes.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 #include "zoq/core/config.hpp"
@@ -104,9 +111,9 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
 
 namespace zoq::detail::avx512 {
 
-#define ZOQ_TARGET \
-  __attribute__((             \
-      target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c")))
+#define ZOQ_TARGET                                                                           \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma," \
+                        "f16c")))
 #define ZOQ_LANES 16
 #define ZOQ_ROWS 6  // 24 sums + 4 weights + 1 input of 32 registers
 #define ZOQ_VECS 4
@@ -117,7 +124,8 @@ ZOQ_TARGET inline vec broadcast(float x) { return _mm512_set1_ps(x); }
 ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm512_fmadd_ps(a, b, sum); }
 ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* to,
                                  index_t to_stride) {
-  __m512 row[16], pair[16], quad[16];  // quad[4 g + c]: columns c, 4 + c, ... of rows 4 g to 4 g + 3
+  __m512 row[16], pair[16],
+      quad[16];  // quad[4 g + c]: columns c, 4 + c, ... of rows 4 g to 4 g + 3
   ZOQ_UNROLL for (int i = 0; i < 16; ++i) { row[i] = load(from + i * from_stride); }
   ZOQ_UNROLL for (int i = 0; i < 16; i += 2) {
     pair[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
@@ -141,7 +149,9 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
   }
 }
 #include "zoq/exec/decode_avx512.inl"
+#define ZOQ_HAS_BF16
 #include "zoq/exec/kernels.inl"
+#undef ZOQ_HAS_BF16
 #include "zoq/exec/bf16_avx512.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES

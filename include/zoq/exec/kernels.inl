@@ -12,6 +12,7 @@ inline constexpr int panel_width = ZOQ_VECS * ZOQ_LANES;
 struct f32_products {
   using input = float;
   static constexpr index_t columns = 1;  // of a step
+  static constexpr index_t width = panel_width;
   ZOQ_TARGET static vec spread(const input* a) { return broadcast(*a); }
   ZOQ_TARGET static vec add(vec input, vec weight, vec sum) {
     return multiply_add(input, weight, sum);
@@ -70,7 +71,7 @@ ZOQ_TARGET ZOQ_FLATTEN inline void decode_columns(const packed_view<S>& w, index
                                                   index_t begin, index_t count, float* out,
                                                   index_t stride) {
   constexpr index_t stretch = S::block_size > 32 ? S::block_size : 32;
-  alignas(64) float rows[ZOQ_LANES * stretch];
+  alignas(64) float rows[static_cast<std::size_t>(ZOQ_LANES * stretch)];
   for (index_t c = 0; c < count; c += stretch) {
     const index_t n = std::min(stretch, count - c);
     for (index_t lane = 0; lane < ZOQ_LANES; ++lane) {
@@ -107,6 +108,24 @@ ZOQ_TARGET inline void fill_panel(f32_products, const row_panels<S>& source, ind
     decode_columns(source.w, first + v, begin, depth, panel + v, panel_width);
   }
 }
+
+#ifndef ZOQ_HAS_BF16
+/// Products of values rounded to bfloat16, where there is no instruction for them: the values stay
+/// floats, the products of two are exact.
+struct bf16_products : f32_products {
+  ZOQ_TARGET static void round(const float* x, index_t n, float* out) {
+    for (index_t i = 0; i < n; ++i) {
+      out[i] = to_float(to_bf16(x[i]));
+    }
+  }
+};
+template <quant_scheme S>
+ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, index_t first,
+                                  index_t begin, index_t depth, float* panel) {
+  fill_panel(f32_products{}, source, first, begin, depth, panel);
+  bf16_products::round(panel, depth * panel_width, panel);
+}
+#endif
 
 /// y[r, first + j] = sum_k a[r, k] w[first + j, k] for `rows` rows and the panel of outputs at
 /// `first`. Every weight is decoded once, whatever the number of rows.
