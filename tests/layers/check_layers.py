@@ -6,7 +6,8 @@ usage: check_layers.py INCLUDE_DIR CMAKELISTS | --self-test
 
 A header may include headers of lower layers and of its own room. Only exec/ may include Eigen,
 Thrust, TBB or intrinsics; only the headers of zoq::io may include JSON or regular expressions, or a
-header that does. No header is longer than 400 lines.
+header that does. No header is longer than 400 lines. Tuning is forward-only (R1): no header of
+train/ reaches, through any number of includes, a header with "reverse" in its name.
 """
 
 import pathlib
@@ -66,7 +67,21 @@ def complaints(root, io_headers):
         return any(IO_ONLY.match(t) or (t in includes and needs_io(t, seen))
                    for t in includes.get(name, []))
 
+    def way_to_reverse(name, seen):
+        """The chain of includes from `name` to a reverse header, or none."""
+        if "reverse" in name.rsplit("/", 1)[-1]:
+            return [name]
+        seen.add(name)
+        for target in includes.get(name, []):
+            way = way_to_reverse(target, seen) if target not in seen else None
+            if way:
+                return [name, *way]
+        return None
+
     for name in includes:
+        way = way_to_reverse(name, set()) if name.startswith("zoq/train/") else None
+        if way:
+            out.append("R1: " + " includes ".join(way))
         if needs_io(name, set()) != (name in io_headers):
             out.append(f"{name}: {'is' if name in io_headers else 'is not'} listed in "
                        "zoq_io_headers, "
@@ -89,12 +104,16 @@ def self_test():
             "zoq/exec/b.hpp": "#include <tbb/task_arena.h>\n",
             "zoq/data/json.hpp": "#include <nlohmann/json.hpp>\n",
             "zoq/view/long.hpp": "\n" * 401,
+            "zoq/train/trainer.hpp": '#include "zoq/score/s.hpp"\n',
+            "zoq/score/s.hpp": '#include "zoq/model/my_reverse.hpp"\n',
+            "zoq/model/my_reverse.hpp": '#include <vector>\n',
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         found = complaints(root, set())
     wanted = ["zoq/core/low.hpp (L0)", "zoq/train/high.hpp: includes <Eigen", "zoq/optim/a.hpp (L3)",
-              "zoq/data/json.hpp: is not listed", "zoq/view/long.hpp: longer"]
+              "zoq/data/json.hpp: is not listed", "zoq/view/long.hpp: longer",
+              "R1: zoq/train/trainer.hpp includes zoq/score/s.hpp includes zoq/model/my_reverse"]
     missed = [w for w in wanted if not any(c.startswith(w) for c in found)]
     if missed or len(found) != len(wanted):
         sys.exit(f"self-test: missed {missed}, found {found}")

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zoq/exec/cpu.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "exec/executors.hpp"
+#include "exec/linear_case.hpp"
+#include "io/temporary_folder.hpp"
+#include "zoq/core/math.hpp"
+#include "zoq/exec/serial.hpp"
+#include "zoq/random/gaussian.hpp"
+#include "zoq/random/rademacher.hpp"
+
+using namespace zoq::test;
+using zoq::cpu;
+using zoq::index_t;
+using zoq::instruction_set;
+
+#define ZOQ_TEST_SCHEMES \
+  zoq::f32_format, zoq::f16_format, zoq::bf16_format, zoq::q8_0, zoq::q4_0, zoq::q4_1
+
+namespace {
+
+// Rows, outputs, columns: single rows and outputs; less, more and exactly one panel and tile; a
+// depth above 512, forward and backward; rows enough to be split among threads.
+constexpr index_t shapes[][3] = {{1, 1, 32},    {1, 33, 544},  {2, 64, 64}, {5, 70, 1088},
+                                 {13, 129, 96}, {6, 550, 32},  {97, 3, 64}, {150, 40, 32},
+                                 {530, 5, 32},  {12, 128, 512}};
+
+// Formats of one value a block take any number of columns: odd ones.
+template <class S>
+linear_case<S> case_of(const index_t (&shape)[3]) {
+  const index_t odd = S::block_size == 1 ? 5 : 0;
+  return {shape[0], shape[1], shape[2] + odd, static_cast<zoq::seed_t>(shape[0] + shape[1])};
+}
+
+template <class Field>
+struct write_field {
+  Field z;
+  float* to;
+  void operator()(index_t block) const {
+    const zoq::float4v v = z.four(block);
+    std::copy_n(v.at, 4, to + 4 * block);
+  }
+};
+
+struct write_exp {
+  const float* x;
+  float* y;
+  void operator()(index_t i) const { y[i] = zoq::exp_f32(x[i]); }
+};
+
+struct square {
+  const float* x;
+  double operator()(index_t i) const {
+    return static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("cpu: one thread a core by default, any number on demand") {
+  CHECK(cpu{}.threads() >= 1);
+  CHECK(cpu{}.kernels() == zoq::best_instruction_set());
+  CHECK(cpu{{.threads = 3}}.threads() == 3);
+  CHECK(message_of([] { cpu{{.threads = -1}}; }) == "cpu: -1 threads");
+}
+
+TEST_CASE("cpu: every index once, for every length") {
+  for_each_cpu([](const cpu& exec) {
+    for (const index_t n : {0, 1, 2, 7, 63, 1000, 20011}) {
+      std::vector<int> times(static_cast<std::size_t>(n));
+      exec.for_each(n, [&](index_t i) { ++times[static_cast<std::size_t>(i)]; });
+      CHECK(std::count(times.begin(), times.end(), 1) == n);
+    }
+  });
+}
+
+TEST_CASE("cpu: sums have serial's bits") {
+  const std::vector<float> x = uniform(20011, 1, -1, 1e4);
+  for_each_cpu([&](const cpu& exec) {
+    for (const index_t n : {0, 1, 1024, 1025, 9000, 20011}) {
+      CHECK(exec.sum(n, square{x.data()}) == zoq::serial{}.sum(n, square{x.data()}));
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("cpu: directions have serial's bits", Z, zoq::gaussian, zoq::rademacher) {
+  // On one machine: the same C library computes Gaussian's logarithm, sine and cosine.
+  const auto field = Z::at(11, {});
+  using writer = write_field<decltype(Z::at(11, {}))>;
+  std::vector<float> wanted(4 * 2500);
+  zoq::serial{}.for_each(2500, writer{field, wanted.data()});
+  for_each_cpu([&](const cpu& exec) {
+    std::vector<float> found(wanted.size());
+    exec.for_each(2500, writer{field, found.data()});
+    CHECK(same_bits(found, wanted));
+  });
+}
+
+TEST_CASE("cpu: exp_f32 keeps its bound in vector code, whatever the compiler fuses") {
+  std::vector<float> x = uniform(40000, 1, -87, 88);
+  std::vector<float> y(x.size());
+  for_each_cpu([&](const cpu& exec) {
+    exec.for_each(static_cast<index_t>(x.size()), write_exp{x.data(), y.data()});
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double wanted = std::exp(static_cast<double>(x[i]));
+      worst = std::max(worst, std::fabs(static_cast<double>(y[i]) - wanted) / wanted);
+    }
+    CHECK(worst <= 0x1p-22);
+  });
+}
+
+TEST_CASE_TEMPLATE("cpu: the products of a linear layer agree with serial", S, ZOQ_TEST_SCHEMES) {
+  for (const auto& shape : shapes) {
+    const linear_case<S> test = case_of<S>(shape);
+    const index_t rows = test.rows, outputs = test.outputs, columns = test.columns;
+    CAPTURE(rows);
+    CAPTURE(outputs);
+    CAPTURE(columns);
+    const std::vector<float> w = test.w.decoded();
+    const auto weight = [&](index_t o, index_t c) {
+      return w[static_cast<std::size_t>(o * columns + c)];
+    };
+    const auto x = [&](index_t r, index_t c) {
+      return test.x[static_cast<std::size_t>(r * columns + c)];
+    };
+    const auto dy = [&](index_t r, index_t o) {
+      return test.dy[static_cast<std::size_t>(r * outputs + o)];
+    };
+    const zoq::serial oracle;
+    const auto forward = test.forward(oracle);
+    const auto to_input = test.to_input(oracle);
+    const auto to_weight = test.to_weight(oracle);
+    const auto forward_size =
+        magnitudes(rows, columns, outputs, x, [&](index_t c, index_t o) { return weight(o, c); });
+    const auto to_input_size = magnitudes(rows, outputs, columns, dy, weight);
+    const auto to_weight_size = magnitudes(
+        outputs, rows, columns, [&](index_t o, index_t r) { return dy(r, o); }, x);
+    // A sum of n products in float, in any order, errs by at most (n + 1) 2^-24 of the sum of
+    // magnitudes to first order; serial's one rounding and the second order make it n + 3.
+    const auto bound = [](index_t depth) { return static_cast<double>(depth + 3) * 0x1p-24; };
+    for_each_cpu([&](const cpu& exec) {
+      CHECK(within(test.forward(exec), forward, forward_size, bound(columns)));
+      CHECK(within(test.to_input(exec), to_input, to_input_size, bound(outputs)));
+      CHECK(within(test.to_weight(exec), to_weight, to_weight_size, bound(rows)));
+    });
+  }
+}
+
+TEST_CASE_TEMPLATE("cpu: any number of threads gives the same bits", S, ZOQ_TEST_SCHEMES) {
+  for (const auto& shape : shapes) {
+    const linear_case<S> test = case_of<S>(shape);
+    for_each_instruction_set([&](instruction_set set) {
+      const cpu one{{.threads = 1, .kernels = set}};
+      const auto forward = test.forward(one);
+      const auto to_input = test.to_input(one);
+      const auto to_weight = test.to_weight(one);
+      for (const int threads : {2, 3, 5}) {
+        const cpu more{{.threads = threads, .kernels = set}};
+        CHECK(same_bits(test.forward(more), forward));
+        CHECK(same_bits(test.to_input(more), to_input));
+        CHECK(same_bits(test.to_weight(more), to_weight));
+      }
+    });
+  }
+}
+
+TEST_CASE_TEMPLATE("cpu: a row's bits do not depend on the rows beside it", S, ZOQ_TEST_SCHEMES) {
+  const linear_case<S> test(29, 70, 1056, 3);
+  for_each_instruction_set([&](instruction_set set) {
+    const cpu exec{{.threads = 2, .kernels = set}};
+    const auto forward = test.forward(exec);
+    const auto to_input = test.to_input(exec);
+    for (const index_t count : {1, 2, 5, 14}) {
+      for (index_t first = 0; first + count <= test.rows; first += 3) {
+        const auto part = test.forward(exec, first, count);
+        REQUIRE(static_cast<index_t>(part.size()) == count * test.outputs);
+        CHECK(same_bits(part.data(), forward.data() + first * test.outputs, count * test.outputs));
+        const auto back = test.to_input(exec, first, count);
+        REQUIRE(static_cast<index_t>(back.size()) == count * test.columns);
+        CHECK(same_bits(back.data(), to_input.data() + first * test.columns, count * test.columns));
+      }
+    }
+  });
+}
+
+TEST_CASE("cpu: NaN and infinity stay in their row") {
+  // 0 * infinity is NaN: a tile that computed with its neighbours' rows would spread it.
+  linear_case<zoq::q4_1> test(7, 40, 64, 1);
+  const zoq::serial oracle;
+  const auto clean = test.forward(oracle);
+  test.x[3 * 64 + 10] = std::numeric_limits<float>::infinity();
+  test.x[5 * 64] = std::numeric_limits<float>::quiet_NaN();
+  for_each_cpu([&](const cpu& exec) {
+    const auto y = test.forward(exec);
+    REQUIRE(y.size() == clean.size());
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      if (i / 40 == 3 || i / 40 == 5) {
+        CHECK_FALSE(std::isfinite(y[i]));
+      } else {
+        CHECK(std::isfinite(y[i]));
+      }
+    }
+  });
+}
+
+TEST_CASE("cpu: executors can be moved, and used by many threads' worth of calls in turn") {
+  cpu first{{.threads = 2}};
+  const cpu exec = std::move(first);
+  std::vector<int> times(1000);
+  for (int call = 0; call < 200; ++call) {
+    exec.for_each(1000, [&](index_t i) { ++times[static_cast<std::size_t>(i)]; });
+  }
+  CHECK(std::count(times.begin(), times.end(), 200) == 1000);
+}

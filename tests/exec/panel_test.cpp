@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zoq/exec/panel.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "quant/random_blocks.hpp"
+
+using namespace zoq::test;
+using zoq::index_t;
+
+#define ZOQ_TEST_SCHEMES \
+  zoq::f32_format, zoq::f16_format, zoq::bf16_format, zoq::q8_0, zoq::q4_0, zoq::q4_1
+
+namespace {
+
+// The panel of `count` outputs from `first` on, at every stretch of the depth: all as `at` says,
+// and nothing written beside them.
+template <int Width, class Source, class At>
+bool fills(const Source& source, index_t stretch, At&& at) {
+  std::vector<float> panel(static_cast<std::size_t>(stretch * Width));
+  for (index_t first = 0; first < source.outputs(); first += Width) {
+    const index_t count = std::min<index_t>(Width, source.outputs() - first);
+    for (index_t k = 0; k < source.depth(); k += stretch) {
+      const index_t depth = std::min(stretch, source.depth() - k);
+      std::fill(panel.begin(), panel.end(), -99.0f);
+      source.template fill<Width>(first, count, k, depth, panel.data());
+      for (index_t i = 0; i < depth; ++i) {
+        for (index_t j = 0; j < Width; ++j) {
+          const float found = panel[static_cast<std::size_t>(i * Width + j)];
+          if (found != (j < count ? at(first + j, k + i) : -99.0f)) {
+            return false;
+          }
+        }
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("panels: rows and columns of a packed matrix, as decode_row gives them", S,
+                   ZOQ_TEST_SCHEMES) {
+  const packed_matrix<S> w(37, 96, 1);
+  const std::vector<float> decoded = w.decoded();
+  const auto weight = [&](index_t o, index_t c) {
+    return decoded[static_cast<std::size_t>(o * 96 + c)];
+  };
+  const zoq::detail::row_panels<S> rows{w.view()};
+  CHECK(rows.outputs() == 37);
+  CHECK(rows.depth() == 96);
+  CHECK(fills<8>(rows, 32, weight));
+  CHECK(fills<16>(rows, 96, weight));
+  const zoq::detail::column_panels<S> columns{w.view()};
+  CHECK(columns.outputs() == 96);
+  CHECK(columns.depth() == 37);
+  const auto transposed = [&](index_t c, index_t o) { return weight(o, c); };
+  CHECK(fills<8>(columns, 5, transposed));
+  CHECK(fills<64>(columns, 37, transposed));
+}
+
+TEST_CASE("panels: columns of a dense matrix") {
+  const std::vector<float> x = uniform(7 * 19, 1);
+  const zoq::detail::dense_panels source{{x.data(), {7, 19}}};
+  CHECK(source.outputs() == 19);
+  CHECK(source.depth() == 7);
+  CHECK(fills<8>(source, 3,
+                 [&](index_t c, index_t r) { return x[static_cast<std::size_t>(r * 19 + c)]; }));
+}

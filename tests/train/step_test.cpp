@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zoq/train/step.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "counting.hpp"
+#include "io/temporary_folder.hpp"
+#include "ops/samples.hpp"
+#include "zoq/estimate/spsa.hpp"
+#include "zoq/exec/cpu.hpp"
+#include "zoq/exec/serial.hpp"
+#include "zoq/optim/sgd.hpp"
+#include "zoq/train/minimize.hpp"
+
+using zoq::answer;
+using zoq::index_t;
+using zoq::query;
+using namespace zoq::test;
+
+namespace {
+
+constexpr index_t k = 10;  // no multiple of 4
+const zoq::extent whole{0, 1, k};
+const zoq::value_order order{&whole, 1, k};
+
+/// Answers queries with a function of the point, and counts them.
+struct evaluator {
+  std::vector<float>* values;
+  zoq::any_direction direction;
+  index_t asked = 0;
+  index_t calls = 0;
+
+  static double loss(const std::vector<float>& x) {
+    double sum = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      sum += static_cast<double>(x[i]) * (0.25 * static_cast<double>(i) - 1);
+    }
+    return sum;
+  }
+  void operator()(std::span<const query> queries, std::vector<answer>& answers) {
+    ++calls;
+    for (const query& q : queries) {
+      ++asked;
+      answers.push_back({loss(zoq::point_of(q, *values, direction, order))});
+    }
+  }
+};
+
+/// Momentum whose facts can be seen, and whose state must stay its own.
+struct watched {
+  static constexpr std::string_view name = "watched";
+  static constexpr int state_floats = 2;
+  static constexpr bool needs_norm = true;
+  zoq::step_facts* seen;
+
+  struct rule {
+    float operator()(float value, float gradient, float* state) const {
+      state[0] += gradient;
+      state[1] += 1;
+      return value - state[0];
+    }
+  };
+  [[nodiscard]] rule at(const zoq::step_facts& facts) const {
+    *seen = facts;
+    return {};
+  }
+};
+static_assert(zoq::optimizer<watched>);
+
+/// Asks for one loss, then, if it was above 0, for another at a point of its own; two terms, one of
+/// them with a shape.
+struct in_rounds {
+  static constexpr std::string_view name = "rounds";
+  struct state {
+    int told = 0;
+  };
+  const float* shape;
+
+  template <zoq::executor X>
+  bool ask(const X&, const zoq::step_info& at, state&, std::span<const answer> answers,
+           std::vector<query>& wanted) const {
+    if (answers.size() >= 2 || (answers.size() == 1 && answers[0].loss <= 0)) {
+      return false;
+    }
+    wanted.push_back({.seed = at.seed + answers.size(), .scale = 1});
+    return true;
+  }
+  template <zoq::executor X>
+  void tell(const X&, const zoq::step_info&, state& s, std::span<const query> asked,
+            std::span<const answer> answers, zoq::gradient& g) const {
+    g.loss = answers[0].loss;
+    g.slope = ++s.told;
+    g.terms.push_back({asked[0].seed, 2.0});
+    g.terms.push_back({asked.back().seed, -0.5, shape});
+  }
+};
+static_assert(zoq::estimator<in_rounds, zoq::any_executor>);
+
+float z_of(const zoq::any_direction& direction, zoq::seed_t seed, index_t i) {
+  return std::visit([&](const auto& z) { return z.at(seed, order).four(i / 4).at[i % 4]; },
+                    direction);
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("stepper: w <- w - rate * schedule * slope * z, to the bit", X, zoq::serial,
+                   zoq::cpu) {
+  const X exec;
+  for (const zoq::any_direction& direction :
+       {zoq::any_direction(zoq::gaussian{}), zoq::any_direction(zoq::rademacher{})}) {
+    const zoq::recipe how{3, 42, direction, zoq::linear_decay{}};
+    const zoq::spsa estimator{.epsilon = 0.125};
+    zoq::stepper step(exec, order, estimator, zoq::sgd{.rate = 0.5}, how);
+    std::vector<float> values = uniform(k, 1);
+    evaluator f{&values, direction};
+    for (std::uint64_t t = 0; t < 3; ++t) {
+      CHECK(step.next() == t);
+      CHECK_FALSE(step.done());
+      std::vector<float> wanted = values;
+      const zoq::step_result got = step.advance(values.data(), f);
+      CHECK(got.step == t);
+      REQUIRE(got.answers.size() == 2);
+      const double slope = (got.answers[0].loss - got.answers[1].loss) / (2 * 0.125);
+      CHECK(got.slope == slope);
+      CHECK(got.loss == (got.answers[0].loss + got.answers[1].loss) / 2);
+      CHECK(got.schedule == 1 - static_cast<double>(t) / 3);
+      const zoq::seed_t seed = zoq::derive_seed(42, zoq::purpose::directions, t);
+      const auto rate = static_cast<float>(0.5 * got.schedule);
+      for (index_t i = 0; i < k; ++i) {
+        const auto g = static_cast<float>(slope * static_cast<double>(z_of(direction, seed, i)));
+        wanted[at(i)] = std::fma(-rate, g, wanted[at(i)]);
+      }
+      CHECK(same_bits(values, wanted));
+    }
+    CHECK(step.done());
+  }
+}
+
+TEST_CASE("R1: a step asks for two losses, two-sided; for q + 1, one-sided; all in one round") {
+  const zoq::serial exec;
+  const auto counted = [&](const auto& estimator) {
+    std::vector<float> values = uniform(k, 2);
+    zoq::stepper step(exec, order, estimator, zoq::sgd{.rate = 0.01}, zoq::recipe{5, 1});
+    evaluator f{&values, zoq::gaussian{}};
+    while (!step.done()) {
+      step.advance(values.data(), f);
+    }
+    CHECK(f.calls == 5);
+    return f.asked;
+  };
+  CHECK(counted(zoq::spsa{}) == 5 * 2);
+  CHECK(counted(zoq::spsa{.probes = 3}) == 5 * 6);
+  CHECK(counted(zoq::spsa_one_sided{}) == 5 * 2);
+  CHECK(counted(zoq::spsa_one_sided{.probes = 3}) == 5 * 4);
+}
+
+TEST_CASE_TEMPLATE("stepper: rounds, shapes, states and norms reach those who asked for them", X,
+                   zoq::serial, zoq::cpu) {
+  const X exec;
+  const std::vector<float> shape = uniform(k, 3, 0.5, 2);
+  zoq::step_facts facts;
+  zoq::stepper step(exec, order, in_rounds{shape.data()}, watched{&facts},
+                    zoq::recipe{4, 7, zoq::rademacher{}, zoq::cosine{}});
+  std::vector<float> values(at(k)), sum(at(k));
+  for (std::uint64_t t = 0; t < 3; ++t) {
+    std::vector<float> before = values;
+    std::vector<query> asked;
+    int rounds = 0;
+    const double first_loss = t == 1 ? -1 : 2;
+    const zoq::step_result got = step.advance(
+        values.data(), [&](std::span<const query> wanted, std::vector<answer>& answers) {
+          CHECK(answers.size() == asked.size());  // those of earlier rounds
+          ++rounds;
+          asked.insert(asked.end(), wanted.begin(), wanted.end());
+          answers.push_back({first_loss});
+        });
+    CHECK(rounds == (t == 1 ? 1 : 2));
+    CHECK(got.answers.size() == asked.size());
+    CHECK(got.slope == static_cast<double>(t + 1));  // the estimator's state goes on
+    CHECK(facts.step == t);
+    CHECK(facts.loss == first_loss);
+    CHECK(facts.schedule == zoq::factor(zoq::cosine{}, t, 4));
+    double norm = 0;
+    for (index_t i = 0; i < k; ++i) {
+      const auto z0 = static_cast<double>(z_of(zoq::rademacher{}, asked[0].seed, i));
+      const auto z1 = static_cast<double>(z_of(zoq::rademacher{}, asked.back().seed, i));
+      // +-2 is exact; the second term is fused to it in double, and rounded once.
+      const auto g = static_cast<float>(2 * z0 - 0.5 * static_cast<double>(shape[at(i)]) * z1);
+      sum[at(i)] += g;
+      before[at(i)] -= sum[at(i)];
+      norm += static_cast<double>(g) * static_cast<double>(g);
+    }
+    CHECK(same_bits(values, before));
+    CHECK(facts.gradient_norm2 == norm);
+  }
+  for (index_t i = 0; i < k; ++i) {
+    CHECK(step.optimizer_state()(2 * i) == sum[at(i)]);
+    CHECK(step.optimizer_state()(2 * i + 1) == 3);
+  }
+}
+
+TEST_CASE_TEMPLATE("stepper: recorded losses give the same values; others are refused", X,
+                   zoq::serial, zoq::cpu) {
+  const X exec;
+  const zoq::recipe how{4, 9};
+  const zoq::spsa estimator{.probes = 2};
+  std::vector<float> values = uniform(k, 4), again = values;
+  zoq::stepper first(exec, order, estimator, zoq::sgd{.rate = 0.1}, how);
+  zoq::stepper second(exec, order, estimator, zoq::sgd{.rate = 0.1}, how);
+  evaluator f{&values, zoq::gaussian{}};
+  std::vector<answer> recorded;
+  while (!first.done()) {
+    recorded = first.advance(values.data(), f).answers;
+    const zoq::step_result got = second.replay(again.data(), recorded);
+    CHECK(got.answers.size() == 4);
+    CHECK(same_bits(again, values));
+  }
+  CHECK(f.asked == 16);
+  zoq::stepper third(exec, order, estimator, zoq::sgd{.rate = 0.1}, how);
+  third.skip_to(2);
+  CHECK(third.next() == 2);
+  const auto error = [&](std::span<const answer> losses) {
+    return message_of([&] { third.replay(again.data(), losses); });
+  };
+  CHECK(error(std::span(recorded).first(3)) == "step 2: the record has 3 losses, more are asked");
+  recorded.push_back({1});
+  CHECK(error(recorded) == "step 2: the record has 5 losses, 4 are asked");
+}
+
+TEST_CASE("stepper: losses that are no finite numbers stop the run, naming the step") {
+  const zoq::serial exec;
+  for (const double bad : {std::nan(""), HUGE_VAL}) {
+    zoq::stepper step(exec, order, zoq::spsa{}, zoq::sgd{.rate = 0.1}, zoq::recipe{9, 1});
+    std::vector<float> values = uniform(k, 5);
+    evaluator f{&values, zoq::gaussian{}};
+    step.advance(values.data(), f);
+    step.advance(values.data(), f);
+    const std::vector<float> before = values;
+    CHECK(message_of([&] {
+            step.advance(values.data(), [&](auto, std::vector<answer>& answers) {
+              answers.push_back({1});
+              answers.push_back({bad});
+            });
+          }) == zoq::text("step 2: loss 1 of 2 is ", bad));
+    CHECK(same_bits(values, before));
+    CHECK(step.next() == 2);
+  }
+}
+
+TEST_CASE("stepper: values that would leave the numbers, and missing losses, stop the run") {
+  const zoq::serial exec;
+  std::vector<float> values = uniform(k, 6);
+  evaluator f{&values, zoq::gaussian{}};
+  zoq::stepper far(exec, order, zoq::spsa{}, zoq::sgd{.rate = 1e300}, zoq::recipe{2, 1});
+  CHECK(message_of([&] {
+          far.advance(values.data(), f);
+        }).rfind("step 0: a value is no longer finite; the slope was ", 0) == 0);
+  zoq::stepper step(exec, order, zoq::spsa{}, zoq::sgd{.rate = 1}, zoq::recipe{2, 1});
+  CHECK(message_of([&] {
+          step.advance(values.data(),
+                       [](auto, std::vector<answer>& answers) { answers.push_back({1}); });
+        }) == "step 0: 1 losses for 2 queries");
+  zoq::stepper none(exec, order, zoq::spsa{}, zoq::sgd{.rate = 1}, zoq::recipe{0, 1});
+  CHECK(none.done());
+}
+
+TEST_CASE("R8: byte_count is what was allocated: k floats and the optimizer's state") {
+  const counting exec;
+  zoq::step_facts facts;
+  const index_t before = counted_space::live;
+  const zoq::stepper plain(exec, order, zoq::spsa{}, zoq::sgd{}, zoq::recipe{1, 1});
+  CHECK(plain.byte_count() == counted_space::live - before);
+  CHECK(plain.byte_count() == 64);
+  const index_t between = counted_space::live;
+  const zoq::stepper with_state(exec, order, zoq::spsa{}, watched{&facts}, zoq::recipe{1, 1});
+  CHECK(with_state.byte_count() == counted_space::live - between);
+  CHECK(with_state.byte_count() == 64 + 128);
+}
