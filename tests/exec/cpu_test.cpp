@@ -12,6 +12,7 @@
 #include "exec/executors.hpp"
 #include "exec/linear_case.hpp"
 #include "io/temporary_folder.hpp"
+#include "zoq/core/half.hpp"
 #include "zoq/core/math.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/random/gaussian.hpp"
@@ -189,6 +190,65 @@ TEST_CASE_TEMPLATE("cpu: a row's bits do not depend on the rows beside it", S, Z
         CHECK(same_bits(back.data(), to_input.data() + first * test.columns, count * test.columns));
       }
     }
+  });
+}
+
+TEST_CASE_TEMPLATE("cpu: bf16 multiplies what is left of inputs and weights after one rounding", S,
+                   ZOQ_TEST_SCHEMES) {
+  const auto rounded = [](std::vector<float> x) {
+    for (float& v : x) {
+      v = zoq::to_float(zoq::to_bf16(v));
+    }
+    return x;
+  };
+  for (const auto& shape : shapes) {
+    const linear_case<S> test = case_of<S>(shape);
+    const index_t rows = test.rows, outputs = test.outputs, columns = test.columns;
+    const std::vector<float> x = rounded(test.x);
+    const std::vector<float> w = rounded(test.w.decoded());
+    std::vector<float> wanted(static_cast<std::size_t>(rows * outputs));
+    zoq::serial::linear(
+        {x.data(), {rows, columns}},
+        zoq::packed_as(zoq::f32_format::gguf_type, reinterpret_cast<const std::byte*>(w.data()),
+                       outputs, columns, "w"),
+        {wanted.data(), {rows, outputs}});
+    const auto size = magnitudes(
+        rows, columns, outputs,
+        [&](index_t r, index_t c) { return x[static_cast<std::size_t>(r * columns + c)]; },
+        [&](index_t c, index_t o) { return w[static_cast<std::size_t>(o * columns + c)]; });
+    // Products of two bf16 are exact in float; the instruction that adds two of them at once may
+    // round after each, so the bound is that of a float sum.
+    const double bound = static_cast<double>(columns + 3) * 0x1p-24;
+    for_each_instruction_set([&](instruction_set set) {
+      const cpu one{{.threads = 1, .kernels = set, .products = zoq::compute::bf16}};
+      const auto forward = test.forward(one);
+      CHECK(within(forward, wanted, size, bound));
+      for (const int threads : {2, 3, 5}) {
+        const cpu more{{.threads = threads, .kernels = set, .products = zoq::compute::bf16}};
+        CHECK(same_bits(test.forward(more), forward));
+      }
+      if (rows > 3) {  // a row's bits do not depend on the rows beside it
+        const auto part = test.forward(one, 2, 2);
+        CHECK(same_bits(part.data(), forward.data() + 2 * outputs, 2 * outputs));
+      }
+      // The reverse pass is float under every policy.
+      const cpu floats{{.threads = 1, .kernels = set}};
+      CHECK(same_bits(test.to_input(one), test.to_input(floats)));
+      CHECK(same_bits(test.to_weight(one), test.to_weight(floats)));
+    });
+  }
+}
+
+TEST_CASE("cpu: nothing to multiply") {
+  const std::vector<float> none(1);
+  for_each_cpu([&](const cpu& exec) {
+    std::vector<float> y(6, 5.0f);
+    const auto no_outputs = zoq::packed_as(0, nullptr, 0, 4, "w");
+    exec.linear({none.data(), {0, 4}}, no_outputs, {y.data(), {0, 0}});
+    CHECK(y[0] == 5.0f);
+    // A sum of no terms is 0.
+    exec.linear_to_weight({none.data(), {0, 2}}, {none.data(), {0, 3}}, {y.data(), {2, 3}});
+    CHECK(std::count(y.begin(), y.end(), 0.0f) == 6);
   });
 }
 

@@ -4,8 +4,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
+#include "quant/random_blocks.hpp"
 #include "random_values.hpp"
 #include "zoq/exec/instruction_set.hpp"
 
@@ -21,7 +23,11 @@ struct portable_kernels {
   static constexpr int tile = zoq::detail::portable::tile_rows;
   template <class... Args>
   static void multiply_panel(const Args&... args) {
-    zoq::detail::portable::multiply_panel(args...);
+    zoq::detail::portable::multiply_panel(zoq::detail::portable::f32_products{}, args...);
+  }
+  template <class... Args>
+  static void fill_panel(const Args&... args) {
+    zoq::detail::portable::fill_panel(zoq::detail::portable::f32_products{}, args...);
   }
   template <class F>
   static void run_range(const F& f, index_t begin, index_t end) {
@@ -34,7 +40,11 @@ struct avx2_kernels {
   static constexpr int tile = zoq::detail::avx2::tile_rows;
   template <class... Args>
   static void multiply_panel(const Args&... args) {
-    zoq::detail::avx2::multiply_panel(args...);
+    zoq::detail::avx2::multiply_panel(zoq::detail::avx2::f32_products{}, args...);
+  }
+  template <class... Args>
+  static void fill_panel(const Args&... args) {
+    zoq::detail::avx2::fill_panel(zoq::detail::avx2::f32_products{}, args...);
   }
   template <class F>
   static void run_range(const F& f, index_t begin, index_t end) {
@@ -47,7 +57,11 @@ struct avx512_kernels {
   static constexpr int tile = zoq::detail::avx512::tile_rows;
   template <class... Args>
   static void multiply_panel(const Args&... args) {
-    zoq::detail::avx512::multiply_panel(args...);
+    zoq::detail::avx512::multiply_panel(zoq::detail::avx512::f32_products{}, args...);
+  }
+  template <class... Args>
+  static void fill_panel(const Args&... args) {
+    zoq::detail::avx512::fill_panel(zoq::detail::avx512::f32_products{}, args...);
   }
   template <class F>
   static void run_range(const F& f, index_t begin, index_t end) {
@@ -95,6 +109,41 @@ TEST_CASE_TEMPLATE("kernels: a panel of any width times any number of rows, and 
       CHECK(wrong == 0);
     }
   }
+}
+
+TEST_CASE_TEMPLATE("kernels: a panel of packed rows holds the bits that decode gives", K,
+                   portable_kernels, avx2_kernels, avx512_kernels) {
+  if (!zoq::supports(K::set)) {
+    return;
+  }
+  zoq::formats::for_each([]<class S>(S) {
+    // Less than a panel, and more; from the beginning of the row and from its middle; wild scales,
+    // subnormal, infinite and NaN, with the columns of one block or of two and a bit.
+    constexpr index_t outputs = K::width + 5, columns = 3 * 32 + (S::block_size == 1 ? 7 : 0);
+    zoq::test::packed_matrix<S> w(outputs, columns, 1);
+    w.blocks = zoq::test::wild_blocks<S>(outputs * (columns / S::block_size), 2);
+    const std::vector<float> decoded = w.decoded();
+    const zoq::detail::row_panels<S> source{w.view()};
+    for (const index_t begin : {0, 32}) {
+      for (const index_t first : {index_t{0}, index_t{K::width}}) {
+        const index_t depth = columns - begin;
+        std::vector<float> panel(static_cast<std::size_t>(depth * K::width));
+        K::fill_panel(source, first, begin, depth, panel.data());
+        index_t wrong = 0;
+        for (index_t k = 0; k < depth; ++k) {
+          for (index_t j = 0; j < K::width && first + j < outputs; ++j) {
+            const float found = panel[static_cast<std::size_t>(k * K::width + j)];
+            const float wanted =
+                decoded[static_cast<std::size_t>((first + j) * columns + begin + k)];
+            wrong += !(zoq::test::same_bits(&found, &wanted, 1) ||
+                       (std::isnan(found) && std::isnan(wanted)));
+          }
+        }
+        CAPTURE(S::name);
+        CHECK(wrong == 0);
+      }
+    }
+  });
 }
 
 TEST_CASE_TEMPLATE("kernels: a range runs every index once", K, portable_kernels, avx2_kernels,

@@ -137,7 +137,7 @@ ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, i
   constexpr index_t most = panel_depth * Products::columns;  // columns of a panel
   const index_t width = std::min<index_t>(panel_width, source.outputs() - first);
   const index_t tiles = (rows + tile_rows - 1) / tile_rows;
-  const index_t stretches = (source.depth() + most - 1) / most;
+  const index_t stretches = std::max<index_t>(1, (source.depth() + most - 1) / most);
   index_t begin = 0;
   for (index_t s = 0; s < stretches; ++s) {  // even stretches, at whole blocks
     const index_t end = s + 1 == stretches ? source.depth()
