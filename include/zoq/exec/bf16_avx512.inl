@@ -35,7 +35,8 @@ ZOQ_TARGET inline vec pair_columns(vec even, vec odd) {
   alignas(64) static constexpr std::uint16_t order[32] = {
       0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(order), halves));
+  return _mm512_castsi512_ps(
+      _mm512_maskz_permutexvar_epi16(every_half, _mm512_load_si512(order), halves));
 }
 
 template <quant_scheme S>

@@ -11,7 +11,7 @@ ZOQ_TARGET inline __m512i load_four(const void* a, const void* b, const void* c,
                         ZOQ_TARGET { return _mm_loadu_si128(static_cast<const __m128i*>(p)); };
   const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(part(a)), part(b), 1);
   const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(part(c)), part(d), 1);
-  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  return _mm512_maskz_inserti64x4(every_other, _mm512_castsi256_si512(low), high, 1);
 }
 
 /// Sixteen rows of 16 bytes each -> turned[w] holds dword w of every row.
@@ -20,14 +20,14 @@ ZOQ_TARGET inline void turn_bytes(const std::uint8_t* const* row, __m512i* turne
   ZOQ_UNROLL for (int i = 0; i < 4; ++i) {
     a[i] = load_four(row[i], row[i + 4], row[i + 8], row[i + 12]);
   }
-  const __m512i low01 = _mm512_unpacklo_epi32(a[0], a[1]);
-  const __m512i high01 = _mm512_unpackhi_epi32(a[0], a[1]);
-  const __m512i low23 = _mm512_unpacklo_epi32(a[2], a[3]);
-  const __m512i high23 = _mm512_unpackhi_epi32(a[2], a[3]);
-  turned[0] = _mm512_unpacklo_epi64(low01, low23);
-  turned[1] = _mm512_unpackhi_epi64(low01, low23);
-  turned[2] = _mm512_unpacklo_epi64(high01, high23);
-  turned[3] = _mm512_unpackhi_epi64(high01, high23);
+  const __m512i low01 = _mm512_maskz_unpacklo_epi32(every, a[0], a[1]);
+  const __m512i high01 = _mm512_maskz_unpackhi_epi32(every, a[0], a[1]);
+  const __m512i low23 = _mm512_maskz_unpacklo_epi32(every, a[2], a[3]);
+  const __m512i high23 = _mm512_maskz_unpackhi_epi32(every, a[2], a[3]);
+  turned[0] = _mm512_maskz_unpacklo_epi64(every_other, low01, low23);
+  turned[1] = _mm512_maskz_unpackhi_epi64(every_other, low01, low23);
+  turned[2] = _mm512_maskz_unpacklo_epi64(every_other, high01, high23);
+  turned[3] = _mm512_maskz_unpackhi_epi64(every_other, high01, high23);
 }
 
 /// The blocks of sixteen rows side by side: a pointer to each row's block, moved along the row.
@@ -49,7 +49,7 @@ struct row_blocks {
   ZOQ_TARGET __m512 halves(Member member) const {
     alignas(32) std::uint16_t bits[16];
     ZOQ_UNROLL for (int lane = 0; lane < 16; ++lane) { bits[lane] = member(*at[lane]).bits; }
-    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(bits)));
+    return _mm512_maskz_cvtph_ps(every, _mm256_load_si256(reinterpret_cast<const __m256i*>(bits)));
   }
   template <class Member>
   ZOQ_TARGET void turn(Member member, __m512i* turned) const {
@@ -64,11 +64,13 @@ ZOQ_TARGET inline void decode_nibbles(const __m512i* turned, __m512 table, __m51
                                       float* out, index_t stride) {
   ZOQ_UNROLL for (int w = 0; w < 4; ++w) {
     ZOQ_UNROLL for (int k = 0; k < 4; ++k) {  // the table look-up ignores all but the low 4 bits
-      const __m512i low = _mm512_srli_epi32(turned[w], static_cast<unsigned>(8 * k));
-      const __m512i high = _mm512_srli_epi32(turned[w], static_cast<unsigned>(8 * k + 4));
-      store(out + (4 * w + k) * stride, _mm512_fmadd_ps(_mm512_permutexvar_ps(low, table), d, m));
+      const __m512i low = _mm512_maskz_srli_epi32(every, turned[w], static_cast<unsigned>(8 * k));
+      const __m512i high =
+          _mm512_maskz_srli_epi32(every, turned[w], static_cast<unsigned>(8 * k + 4));
+      store(out + (4 * w + k) * stride,
+            _mm512_fmadd_ps(_mm512_maskz_permutexvar_ps(every, low, table), d, m));
       store(out + (4 * w + k + 16) * stride,
-            _mm512_fmadd_ps(_mm512_permutexvar_ps(high, table), d, m));
+            _mm512_fmadd_ps(_mm512_maskz_permutexvar_ps(every, high, table), d, m));
     }
   }
 }
@@ -114,10 +116,11 @@ ZOQ_TARGET inline void decode_columns(const packed_view<q8_0>& w, index_t first,
           turned);
       ZOQ_UNROLL for (int w4 = 0; w4 < 4; ++w4) {
         ZOQ_UNROLL for (int k = 0; k < 4; ++k) {
-          const __m512i code = _mm512_srai_epi32(
-              _mm512_slli_epi32(turned[w4], static_cast<unsigned>(24 - 8 * k)), 24);
+          const __m512i code = _mm512_maskz_srai_epi32(
+              every, _mm512_maskz_slli_epi32(every, turned[w4], static_cast<unsigned>(24 - 8 * k)),
+              24);
           store(out + (c + 16 * half + 4 * w4 + k) * stride,
-                _mm512_mul_ps(_mm512_cvtepi32_ps(code), d));
+                _mm512_mul_ps(_mm512_maskz_cvtepi32_ps(every, code), d));
         }
       }
     }

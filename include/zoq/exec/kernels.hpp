@@ -12,14 +12,7 @@
 #include <cstddef>
 
 #if defined(__x86_64__)
-// g++ 12 takes the deliberately undefined lanes inside its own intrinsics for mistakes.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 #include <immintrin.h>
-#pragma GCC diagnostic pop
 #endif
 
 #include "zoq/core/config.hpp"
@@ -43,18 +36,11 @@ namespace zoq::detail::portable {
 #define ZOQ_LANES 4
 #define ZOQ_ROWS 4
 #define ZOQ_VECS 2
-struct vec {
-  float at[4];
-};
-inline vec load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
-inline void store(float* p, const vec& v) { std::copy_n(v.at, 4, p); }
-inline vec broadcast(float x) { return {{x, x, x, x}}; }
-inline vec multiply_add(const vec& a, const vec& b, vec sum) {
-  for (int i = 0; i < 4; ++i) {
-    sum.at[i] += a.at[i] * b.at[i];
-  }
-  return sum;
-}
+typedef float vec __attribute__((vector_size(16)));  // NOLINT: no `using` in older compilers
+inline vec load(const float* p) { return vec{p[0], p[1], p[2], p[3]}; }
+inline void store(float* p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
+inline vec broadcast(float x) { return vec{x, x, x, x}; }
+inline vec multiply_add(vec a, vec b, vec sum) { return a * b + sum; }
 inline void transpose(const float* from, index_t from_stride, float* to, index_t to_stride) {
   for (int i = 0; i < 4; ++i) {
     for (int j = 0; j < 4; ++j) {
@@ -111,13 +97,19 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
 
 namespace zoq::detail::avx512 {
 
-#define ZOQ_TARGET                                                                           \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma," \
-                        "f16c")))
+#define ZOQ_TARGET                                                                \
+  __attribute__((                                                                 \
+      target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma," \
+             "f16c")))
 #define ZOQ_LANES 16
 #define ZOQ_ROWS 6  // 24 sums + 4 weights + 1 input of 32 registers
 #define ZOQ_VECS 4
 using vec = __m512;
+// Intrinsics that leave lanes undefined make g++ 12 warn in the user's code: those with a mask of
+// all lanes compile to the same instructions and do not.
+inline constexpr __mmask16 every = 0xffff;
+inline constexpr __mmask8 every_other = 0xff;  // of lanes of 64 bits
+inline constexpr __mmask32 every_half = 0xffffffff;
 ZOQ_TARGET inline vec load(const float* p) { return _mm512_loadu_ps(p); }
 ZOQ_TARGET inline void store(float* p, vec v) { _mm512_storeu_ps(p, v); }
 ZOQ_TARGET inline vec broadcast(float x) { return _mm512_set1_ps(x); }
@@ -128,24 +120,24 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
       quad[16];  // quad[4 g + c]: columns c, 4 + c, ... of rows 4 g to 4 g + 3
   ZOQ_UNROLL for (int i = 0; i < 16; ++i) { row[i] = load(from + i * from_stride); }
   ZOQ_UNROLL for (int i = 0; i < 16; i += 2) {
-    pair[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
-    pair[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
+    pair[i] = _mm512_maskz_unpacklo_ps(every, row[i], row[i + 1]);
+    pair[i + 1] = _mm512_maskz_unpackhi_ps(every, row[i], row[i + 1]);
   }
   ZOQ_UNROLL for (int i = 0; i < 16; i += 4) {
-    quad[i] = _mm512_shuffle_ps(pair[i], pair[i + 2], 0x44);
-    quad[i + 1] = _mm512_shuffle_ps(pair[i], pair[i + 2], 0xee);
-    quad[i + 2] = _mm512_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
-    quad[i + 3] = _mm512_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+    quad[i] = _mm512_maskz_shuffle_ps(every, pair[i], pair[i + 2], 0x44);
+    quad[i + 1] = _mm512_maskz_shuffle_ps(every, pair[i], pair[i + 2], 0xee);
+    quad[i + 2] = _mm512_maskz_shuffle_ps(every, pair[i + 1], pair[i + 3], 0x44);
+    quad[i + 3] = _mm512_maskz_shuffle_ps(every, pair[i + 1], pair[i + 3], 0xee);
   }
   ZOQ_UNROLL for (int c = 0; c < 4; ++c) {
-    const __m512 low01 = _mm512_shuffle_f32x4(quad[c], quad[c + 4], 0x44);
-    const __m512 high01 = _mm512_shuffle_f32x4(quad[c], quad[c + 4], 0xee);
-    const __m512 low23 = _mm512_shuffle_f32x4(quad[c + 8], quad[c + 12], 0x44);
-    const __m512 high23 = _mm512_shuffle_f32x4(quad[c + 8], quad[c + 12], 0xee);
-    store(to + c * to_stride, _mm512_shuffle_f32x4(low01, low23, 0x88));
-    store(to + (c + 4) * to_stride, _mm512_shuffle_f32x4(low01, low23, 0xdd));
-    store(to + (c + 8) * to_stride, _mm512_shuffle_f32x4(high01, high23, 0x88));
-    store(to + (c + 12) * to_stride, _mm512_shuffle_f32x4(high01, high23, 0xdd));
+    const __m512 low01 = _mm512_maskz_shuffle_f32x4(every, quad[c], quad[c + 4], 0x44);
+    const __m512 high01 = _mm512_maskz_shuffle_f32x4(every, quad[c], quad[c + 4], 0xee);
+    const __m512 low23 = _mm512_maskz_shuffle_f32x4(every, quad[c + 8], quad[c + 12], 0x44);
+    const __m512 high23 = _mm512_maskz_shuffle_f32x4(every, quad[c + 8], quad[c + 12], 0xee);
+    store(to + c * to_stride, _mm512_maskz_shuffle_f32x4(every, low01, low23, 0x88));
+    store(to + (c + 4) * to_stride, _mm512_maskz_shuffle_f32x4(every, low01, low23, 0xdd));
+    store(to + (c + 8) * to_stride, _mm512_maskz_shuffle_f32x4(every, high01, high23, 0x88));
+    store(to + (c + 12) * to_stride, _mm512_maskz_shuffle_f32x4(every, high01, high23, 0xdd));
   }
 }
 #include "zoq/exec/decode_avx512.inl"
