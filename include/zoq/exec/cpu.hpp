@@ -182,8 +182,7 @@ class cpu : public detail::host_memory {
     const index_t rows = y.shape[0];
     const index_t panels = (source.outputs() + Products::width - 1) / Products::width;
     // Few panels for many threads: split the rows too, and decode a panel once for each part.
-    const index_t wanted =
-        threads_ == 1 || panels == 0 ? 1 : (3 * threads_ + panels - 1) / panels;
+    const index_t wanted = threads_ == 1 || panels == 0 ? 1 : (3 * threads_ + panels - 1) / panels;
     const index_t parts = std::clamp<index_t>(wanted, 1, std::max<index_t>(1, rows / 48));
     split(panels * parts, 1, [&](index_t begin, index_t end) {
       for (index_t task = begin; task < end; ++task) {

@@ -2,15 +2,18 @@
 // Part of exec/kernels.hpp, inside namespace avx512; kernels.inl has the version for every format.
 //
 // The codes are turned while they are still packed, four columns to a lane: a quarter of the work of
-// turning floats. d * q is exact, so the fused m + d * q rounds as the scheme's own decode does.
+// turning floats. d * q is exact, so the fused m + d * q rounds as the scheme's own decode does;
+// where there is no m it is -0, which keeps the sign of a zero.
 // SPDX-License-Identifier: Apache-2.0
 
 /// Four times 16 bytes as one vector.
 ZOQ_TARGET inline __m512i load_four(const void* a, const void* b, const void* c, const void* d) {
-  const auto part = [](const void* p)
-                        ZOQ_TARGET { return _mm_loadu_si128(static_cast<const __m128i*>(p)); };
-  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(part(a)), part(b), 1);
-  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(part(c)), part(d), 1);
+  const auto* w = static_cast<const __m128i*>(a);
+  const auto* x = static_cast<const __m128i*>(b);
+  const auto* y = static_cast<const __m128i*>(c);
+  const auto* z = static_cast<const __m128i*>(d);
+  const __m256i low = _mm256_set_m128i(_mm_loadu_si128(x), _mm_loadu_si128(w));
+  const __m256i high = _mm256_set_m128i(_mm_loadu_si128(z), _mm_loadu_si128(y));
   return _mm512_maskz_inserti64x4(every_other, _mm512_castsi256_si512(low), high, 1);
 }
 
@@ -98,7 +101,7 @@ ZOQ_TARGET inline void decode_columns(const packed_view<q4_0>& w, index_t first,
     __m512i turned[4];
     rows.turn([](const q4_0::block& b) { return b.q; }, turned);
     decode_nibbles(turned, counting_from(-8), rows.halves([](const q4_0::block& b) { return b.d; }),
-                   _mm512_setzero_ps(), out + c * stride, stride);
+                   _mm512_set1_ps(-0.0f), out + c * stride, stride);
   }
 }
 
