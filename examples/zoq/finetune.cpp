@@ -34,13 +34,14 @@ struct finetune_options {
                                     schedule = "cosine", direction = "gaussian",
                                     choice_score = "mean";
   double learning_rate = 3e-4;
-  int probes = 1;
+  int probes = 2;
   index_t batch_size = 16, eval_every = 100, eval_rows = 1000, checkpoint_every = 50;
   std::uint64_t steps = 400;
   seed_t seed = 0;
   bool resume = false, force = false;
 
   void add_to(CLI::App& app) {
+    common.compute = name_of(compute::bf16);
     common.add_to(app);
     app.add_option("--data", data, "A folder with train.jsonl, valid.jsonl and test.jsonl")
         ->required();

@@ -1,0 +1,54 @@
+// The threads of the CPU executor: work on [0, n) cut into runs.
+//
+//     zoq::detail::workers all(2);
+//     all.split(n, 16, [&](index_t begin, index_t end) { ... });
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <thread>
+
+#include "zoq/core/config.hpp"
+
+namespace zoq::detail {
+
+class workers {
+ public:
+  /// `count` threads; 0: one for each core.
+  explicit workers(int count)
+      : count_(count != 0 ? count
+                          : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))),
+        arena_(std::make_unique<tbb::task_arena>(count_)) {}
+
+  [[nodiscard]] int count() const { return count_; }
+
+  /// body(begin, end) for runs that cover [0, n) once, of about `grain`, in any order and at the same
+  /// time. What fits into one run stays on this thread.
+  template <class Body>
+  void split(index_t n, index_t grain, const Body& body) const {
+    if (count_ == 1 || n <= grain) {
+      if (n != 0) {
+        body(0, n);
+      }
+      return;
+    }
+    arena_->execute([&] {
+      tbb::parallel_for(
+          tbb::blocked_range<index_t>(0, n, static_cast<std::size_t>(grain)),
+          [&](const tbb::blocked_range<index_t>& range) { body(range.begin(), range.end()); });
+    });
+  }
+
+ private:
+  int count_;
+  std::unique_ptr<tbb::task_arena> arena_;
+};
+
+}  // namespace zoq::detail

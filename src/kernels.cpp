@@ -1,0 +1,14 @@
+// The CPU kernels of every format and instruction set, compiled once: the target zoq::kernels.
+// SPDX-License-Identifier: Apache-2.0
+#include <zoq/exec/products.hpp>
+
+namespace zoq::detail {
+
+template void multiply_forward<>(const product_settings&, tensor_view<const float, 2>,
+                                 const any_packed&, tensor_view<float, 2>);
+template void multiply_to_input<>(const product_settings&, tensor_view<const float, 2>,
+                                  const any_packed&, tensor_view<float, 2>);
+template void multiply_to_weight<>(const product_settings&, tensor_view<const float, 2>,
+                                   tensor_view<const float, 2>, tensor_view<float, 2>);
+
+}  // namespace zoq::detail
