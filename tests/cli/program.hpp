@@ -7,6 +7,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,7 +35,8 @@ struct finished {
 /// A program that is running, its output kept in files.
 class running {
  public:
-  explicit running(const std::vector<std::string>& arguments) {
+  /// `address_space` bounds its memory, in bytes; 0: no bound.
+  explicit running(const std::vector<std::string>& arguments, std::size_t address_space = 0) {
     std::vector<char*> argv = {const_cast<char*>(ZOQ_CLI_PATH)};
     for (const std::string& a : arguments) {
       argv.push_back(const_cast<char*>(a.c_str()));
@@ -42,6 +44,10 @@ class running {
     argv.push_back(nullptr);
     id_ = ::fork();
     if (id_ == 0) {
+      if (address_space != 0) {
+        const ::rlimit bound = {address_space, address_space};
+        ::setrlimit(RLIMIT_AS, &bound);
+      }
       redirect(STDOUT_FILENO, folder_ / "out");
       redirect(STDERR_FILENO, folder_ / "err");
       ::execv(ZOQ_CLI_PATH, argv.data());
@@ -69,6 +75,8 @@ class running {
   ::pid_t id_ = -1;
 };
 
-inline finished run(const std::vector<std::string>& arguments) { return running(arguments).wait(); }
+inline finished run(const std::vector<std::string>& arguments, std::size_t address_space = 0) {
+  return running(arguments, address_space).wait();
+}
 
 }  // namespace zoq::test

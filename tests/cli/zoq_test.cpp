@@ -87,9 +87,9 @@ struct workshop {
   }
 };
 
-TEST_CASE("finetune writes the folder of a run and one line of JSON") {
+TEST_CASE("R1: finetune writes the folder of a run and one line of JSON, by two losses a step") {
   const workshop w;
-  const finished done = run(w.finetune("run", {"--json"}));
+  const finished done = run(w.finetune("run", {"--json", "--probes", "1"}));
   INFO(done.err);
   REQUIRE(done.code == 0);
   const auto line = done.json();
@@ -102,7 +102,7 @@ TEST_CASE("finetune writes the folder of a run and one line of JSON") {
   }
   CHECK(std::count(done.out.begin(), done.out.end(), '\n') == 1);
   CHECK(line["steps"] == 12);
-  CHECK(line["evaluations"] == 2 * 12);  // R1: two losses a step, and nothing else
+  CHECK(line["evaluations"] == 2 * 12);  // two losses a step, and nothing else
   for (const char* name : {"delta.safetensors", "best.safetensors", "checkpoint.safetensors",
                            "trajectory.jsonl", "metrics.jsonl", "mask.safetensors"}) {
     CAPTURE(name);
@@ -119,6 +119,16 @@ TEST_CASE("finetune writes the folder of a run and one line of JSON") {
   CHECK(again.json()["accuracy"] == line["accuracy_after"]);
   CHECK(again.json()["loss"] == line["loss_after"]);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they map terabytes
+TEST_CASE("R20: mask, tuning and evaluation within 512 MiB of address space, on 2 threads") {
+  const workshop w;
+  const finished done =
+      run(w.finetune("run", {"--threads", "2", "--json"}), std::size_t{512} << 20);
+  INFO(done.err);
+  CHECK(done.code == 0);
+}
+#endif
 
 TEST_CASE("the same delta to the bit: again, on other threads, in other batches of branches") {
   const workshop w;

@@ -4,15 +4,18 @@
 //     double loss = pass.squared_gradients(windows, visit, progress);
 //     // visit(name, rows, columns, span of mean over windows of (d loss / d w)^2)
 //
-// The loss of a window is the mean next-token loss. First a forward pass keeps the input of every
-// layer; then, from the last layer down, a layer is computed again with all that its reverse needs,
-// and only the squares of its seven matrices exist at a time. Memory: layers * windows * length *
-// hidden floats, and a layer's squares. Cost: about five forward passes.
+// The loss of a window is the mean next-token loss. A forward pass keeps the input of every s-th
+// layer, s near the root of their number. Then, from the last run of s layers down, the inputs of the
+// run's layers are computed again; and from its last layer down, a layer with all that its reverse
+// needs, and only the squares of its seven matrices exist at a time. Memory: about 2 sqrt(layers) *
+// windows * length * hidden floats, and a layer's squares. Cost: about six forward passes. Keeping
+// some inputs and computing others again: Chen et al., arXiv 1604.06174.
 // Tuning never includes this header.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 #include <string>
 #include <vector>
@@ -64,13 +67,17 @@ class llama_reverse {
                            Progress&& progress) {
     prepare(windows);
     const llama_config& c = model_.config();
-    const index_t work = groups() * (2 * c.layers + 1);
+    const index_t work = groups() * (3 * c.layers + 1);
     index_t done = 0;
     for (index_t g = 0; g < groups(); ++g) {
       load(windows, g);
       embed(exec_, batch_.tokens(), model_.tensor(model_.embedding()).weight, 1, input(0, g));
+      matrix x = input(0, g);
       for (index_t l = 0; l < c.layers; ++l) {
-        forward_layer(l, g, input(l + 1, g));
+        const memory& passing = l % 2 == 0 ? scratch_c_ : dx_;
+        const matrix y = is_kept(l + 1) ? input(l + 1, g) : passing.view(rows(), c.hidden);
+        forward_layer(l, x, y);
+        x = y;
         progress(++done, work);
       }
     }
@@ -80,17 +87,32 @@ class llama_reverse {
       loss += reverse_head(g);
       progress(++done, work);
     }
-    for (index_t l = c.layers; l-- > 0;) {
-      for (memory& m : squares_) {
-        m = memory();
+    for (index_t first = (c.layers - 1) / run_ * run_; first >= 0; first -= run_) {
+      const index_t last = std::min(first + run_, c.layers) - 1;
+      for (index_t l = first; l < last; ++l) {
+        inputs_[static_cast<std::size_t>(l + 1)] =
+            exec_.template allocate<float>(count_ * length_ * c.hidden);
       }
       for (index_t g = 0; g < groups(); ++g) {
         load(windows, g);
-        forward_layer(l, g, scratch_c_.view(rows(), c.hidden));
-        reverse_layer(l, g);
-        progress(++done, work);
+        for (index_t l = first; l < last; ++l) {
+          forward_layer(l, input(l, g), input(l + 1, g));
+        }
+        progress(done += last - first + 1, work);
       }
-      visit_layer(l, visit);
+      for (index_t l = last; l >= first; --l) {
+        for (memory& m : squares_) {
+          m = memory();
+        }
+        for (index_t g = 0; g < groups(); ++g) {
+          load(windows, g);
+          forward_layer(l, input(l, g), scratch_c_.view(rows(), c.hidden));
+          reverse_layer(l, g);
+          progress(++done, work);
+        }
+        inputs_[static_cast<std::size_t>(l)] = memory();
+        visit_layer(l, visit);
+      }
     }
     return loss / static_cast<double>(count_);
   }
@@ -116,9 +138,10 @@ class llama_reverse {
     const index_t q = c.heads * c.head_size;
     const index_t kv = c.kv_heads * c.head_size;
     const auto take = [&](index_t n) { return exec_.template allocate<float>(n); };
+    run_ = static_cast<index_t>(std::ceil(std::sqrt(static_cast<double>(c.layers))));
     inputs_.clear();
     for (index_t l = 0; l <= c.layers; ++l) {  // the last one becomes the stream's gradient
-      inputs_.push_back(take(count_ * length_ * c.hidden));
+      inputs_.push_back(is_kept(l) ? take(count_ * length_ * c.hidden) : memory());
     }
     for (memory* m : {&h1_, &x1_, &h2_, &scratch_c_, &dx_, &dh_}) {
       *m = take(rows * c.hidden);
@@ -139,6 +162,10 @@ class llama_reverse {
     exec_.upload(table.data(), turns_.size(), turns_.data());
   }
 
+  // Inputs that the forward pass keeps; those between are computed again, a run of layers at a time.
+  [[nodiscard]] bool is_kept(index_t l) const {
+    return l % run_ == 0 || l == model_.config().layers;
+  }
   [[nodiscard]] index_t groups() const { return (count_ + group_ - 1) / group_; }
   [[nodiscard]] index_t rows() const { return batch_.rows(); }
   [[nodiscard]] index_t windows_in(index_t g) const {
@@ -182,14 +209,13 @@ class llama_reverse {
     return m.view(rows(), heads, model_.config().head_size);
   }
 
-  // Runs layer l over input(l, g), keeps what the reverse needs, and writes its output.
-  void forward_layer(index_t l, index_t g, matrix output) {
+  // Runs layer l over x, keeps what the reverse needs, and writes its output.
+  void forward_layer(index_t l, matrix x, matrix output) {
     const llama_config& c = model_.config();
     const auto n = model_.layer(l);
     const auto turns = turns_.view(length_, c.head_size);
     const index_t q_columns = c.heads * c.head_size;
     const index_t kv_columns = c.kv_heads * c.head_size;
-    const matrix x = input(l, g);
     const matrix h1 = h1_.view(rows(), c.hidden);
     const matrix x1 = x1_.view(rows(), c.hidden);
     const matrix h2 = h2_.view(rows(), c.hidden);
@@ -344,6 +370,7 @@ class llama_reverse {
   const llama& model_;
   device_batch<X> batch_;
   index_t count_ = 0, length_ = 0, group_ = 0;  // windows, tokens of each, windows of a group
+  index_t run_ = 1;                             // layers between kept inputs
   std::vector<token_t> targets_;
   std::vector<memory> inputs_;  // before every layer, and after the last: [windows * length, C]
   memory h1_, x1_, h2_, q_, k_, v_, mixed_, gate_, up_, act_;    // a layer's forward pass
