@@ -18,4 +18,4 @@ python3 "$here/fetch.py" "$cache" "$out/data"
   --mask "fisher:$out/data/general.txt" --out "$out/run"
 
 echo
-echo "Try it:  $zoq eval --model $out/data/model.gguf --delta $out/run/delta.safetensors --data $out/data/movies"
+echo "Try it:  $zoq generate --model $out/data/model.gguf --delta $out/run/delta.safetensors --prompt 'A film to remember. It was' --tokens 8"

@@ -108,7 +108,8 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
 
   const interrupt asked;
   const opened_model m(common.model);
-  const mask made = choose_mask(common.executor(), m, options, common.mode());
+  const mask made = choose_mask(common.float_executor(), m, options, common.mode());
+  require(made.count() > 0, "the mask has no places: the density is too small");
   write_mask(out, made);
 
   const index_t all = linear_weights(m.model.tensors());

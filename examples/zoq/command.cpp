@@ -8,10 +8,28 @@
 
 namespace zoq::cli {
 
+namespace {
+cpu executor_of(const model_options& o, zoq::compute products) {
+  cpu_options options{.threads = o.threads, .products = products};
+  if (o.kernels != "auto") {
+    options.kernels = instruction_set_named(o.kernels);
+  }
+  return cpu(options);
+}
+
+std::vector<std::string> compute_names() {
+  std::vector<std::string> out;
+  for (const zoq::compute c : all_computes) {
+    out.emplace_back(name_of(c));
+  }
+  return out;
+}
+}  // namespace
+
 void model_options::add_to(CLI::App& app) {
   app.add_option("--model", model, "The model, a GGUF file")->required();
   app.add_option("--compute", compute, "What matrix products use")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->check(CLI::IsMember(compute_names()))
       ->capture_default_str();
   app.add_option("--kernels", kernels, "SIMD variant: the best of this machine, or a named one")
       ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512"}))
@@ -24,13 +42,8 @@ void model_options::add_to(CLI::App& app) {
   app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
 }
 
-cpu model_options::executor() const {
-  cpu_options options{.threads = threads, .products = compute_named(compute)};
-  if (kernels != "auto") {
-    options.kernels = instruction_set_named(kernels);
-  }
-  return cpu(options);
-}
+cpu model_options::executor() const { return executor_of(*this, compute_named(compute)); }
+cpu model_options::float_executor() const { return executor_of(*this, zoq::compute::f32); }
 
 opened_model::opened_model(const std::string& path)
     : model(llama::open(path)), words(gguf_file::open(path)) {

@@ -38,6 +38,8 @@ struct model_options {
 
   void add_to(CLI::App& app);
   [[nodiscard]] cpu executor() const;
+  /// The same in float, for scores: a mask must not depend on how the tuning computes.
+  [[nodiscard]] cpu float_executor() const;
   [[nodiscard]] special mode() const { return special_tokens ? special::parsed : special::plain; }
 };
 

@@ -220,7 +220,7 @@ class finetuning {
           earlier_.settings.value("mask_from", nlohmann::json()) == o_.mask.describe()) {
         return read_for_model(folder_ / "mask.safetensors");
       }
-      return choose_mask(exec_, m_, o_.mask, o_.common.mode());
+      return choose_mask(o_.common.float_executor(), m_, o_.mask, o_.common.mode());
     }
     return read_for_model(o_.mask_from);
   }

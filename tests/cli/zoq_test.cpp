@@ -114,7 +114,7 @@ TEST_CASE("R1: finetune writes the folder of a run and one line of JSON, by two 
 
   // The accuracy that it printed is that of the delta on the same rows.
   const finished again = run({"eval", "--model", w.model, "--data", w.rows, "--delta",
-                              w.folder / "run/delta.safetensors", "--json"});
+                              w.folder / "run/delta.safetensors", "--compute", "bf16", "--json"});
   REQUIRE(again.code == 0);
   CHECK(again.json()["accuracy"] == line["accuracy_after"]);
   CHECK(again.json()["loss"] == line["loss_after"]);
@@ -208,7 +208,7 @@ TEST_CASE("a folder with a run is not overwritten by mistake") {
   CHECK(w.delta("new") == w.delta("run"));
 }
 
-TEST_CASE("R12: one mask file, many tasks; another model's is refused") {
+TEST_CASE("R12: one mask file, many tasks, another model's is refused") {
   const workshop w;
   const std::string mask = w.folder / "mask.safetensors";
   const finished made = run({"mask", "--model", w.model, "--text", w.text, "--density", "0.01",
@@ -239,7 +239,7 @@ TEST_CASE("R12: one mask file, many tasks; another model's is refused") {
   CHECK(other.err.find(mask) != std::string::npos);
 }
 
-TEST_CASE("options come from a file too; the command line wins; twice is an error") {
+TEST_CASE("options come from a file too, the command line wins, twice is an error") {
   const workshop w;
   const std::string config = w.folder / "options.toml";
   put(config, "model = \"" + w.model + "\"\ntext = \"abc\"\ntop = 3\njson = true\n");

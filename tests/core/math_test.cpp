@@ -50,7 +50,7 @@ TEST_CASE("exp_f32: NaN stays NaN") {
   CHECK(std::isnan(exp_f32(-std::numeric_limits<float>::quiet_NaN())));
 }
 
-TEST_CASE("exp_f32: relative error of at most 2^-22 in [-87, 88]") {
+TEST_CASE("exp_f32: relative error of at most 2^-22 in (-87, 88)") {
   double worst = 0;
   for (index_t i = -87 * 16384; i <= 88 * 16384; ++i) {  // exact floats, 2^-14 apart
     worst = std::max(worst, relative_error(static_cast<float>(i) * 0x1p-14f));

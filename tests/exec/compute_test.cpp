@@ -5,7 +5,7 @@
 
 #include "io/temporary_folder.hpp"
 
-TEST_CASE("compute: every policy has a name that finds it; an unknown one is an error") {
+TEST_CASE("compute: every policy has a name that finds it, an unknown one is an error") {
   for (const zoq::compute c : zoq::all_computes) {
     CHECK(zoq::compute_named(zoq::name_of(c)) == c);
   }

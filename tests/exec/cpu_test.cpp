@@ -29,10 +29,11 @@ using zoq::instruction_set;
 namespace {
 
 // Rows, outputs, columns: single rows and outputs; less, more and exactly one panel and tile; a
-// depth above 512, forward and backward; rows enough to be split among threads.
-constexpr index_t shapes[][3] = {{1, 1, 32},    {1, 33, 544},  {2, 64, 64}, {5, 70, 1088},
-                                 {13, 129, 96}, {6, 550, 32},  {97, 3, 64}, {150, 40, 32},
-                                 {530, 5, 32},  {12, 128, 512}};
+// depth above a panel's, forward and backward, and one that is no multiple of a block and fills
+// several panels almost; rows enough to be split among threads.
+constexpr index_t shapes[][3] = {{1, 1, 32},    {1, 33, 544},   {2, 64, 64},   {5, 70, 1088},
+                                 {13, 129, 96}, {6, 550, 32},   {97, 3, 64},   {150, 40, 32},
+                                 {530, 5, 32},  {12, 128, 512}, {3, 70, 1504}, {2, 65, 3040}};
 
 // Formats of one value a block take any number of columns: odd ones.
 template <class S>

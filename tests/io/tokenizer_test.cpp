@@ -155,7 +155,7 @@ TEST_CASE("tokenizer: any bytes come back, valid UTF-8 or not, in both modes") {
 }
 
 TEST_CASE(
-    "tokenizer: control tokens are plain text unless asked for; user-defined ones never are") {
+    "tokenizer: control tokens are plain text unless asked for, user-defined ones never are") {
   tiny_vocabulary v;
   const token_t start = v.special("<|im_start|>", 3);
   const token_t unknown = v.special("<unk>", 2);

@@ -237,7 +237,7 @@ TEST_CASE("reverse: more windows than go through a layer together") {
   }
 }
 
-TEST_CASE("reverse: any number of threads gives the same bits; progress counts up to all") {
+TEST_CASE("reverse: any number of threads gives the same bits, progress counts up to all") {
   const llama model = tiny_llama({.format = "q4_0"}).model();
   const windows texts = some_windows(4, 20);
   squares first;

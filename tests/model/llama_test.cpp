@@ -93,7 +93,7 @@ TEST_CASE("llama: open reads sizes, numbers, roles and weights") {
   CHECK(zoq::linear_weights(model.tensors()) == c.linear_weights());
 }
 
-TEST_CASE("llama: every format is opened where it lies; file and memory have one hash") {
+TEST_CASE("llama: every format is opened where it lies, file and memory have one hash") {
   const temporary_folder folder;
   for (const auto format : format_names()) {
     CAPTURE(format);

@@ -61,7 +61,7 @@ TEST_CASE_TEMPLATE("rms_norm: in place it gives the same bits, and a power of tw
   CHECK(same_bits(x, y));
 }
 
-TEST_CASE("rms_norm: a row of zeros stays zero; wrong shapes are refused") {
+TEST_CASE("rms_norm: a row of zeros stays zero, wrong shapes are refused") {
   const zoq::serial exec;
   const std::vector<float> x(8), gain(4, 1.0f);
   std::vector<float> y(8, 9.0f);

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-TEST_CASE("branch_parts: no view means the base alone; else every tensor has its own parts") {
+TEST_CASE("branch_parts: no view means the base alone, else every tensor has its own parts") {
   const zoq::branch_parts none;
   CHECK(none.count == 1);
   CHECK_FALSE(none.on(0).sparse.has_value());

@@ -64,7 +64,7 @@ TEST_CASE_TEMPLATE("rotary: turns neighbouring coordinates by the formula, in ev
   CHECK(largest_difference(turned, wanted) <= 0x1p-21);
 }
 
-TEST_CASE_TEMPLATE("rotary: position 0 changes no bit; a turn back undoes a turn", X, zoq::serial,
+TEST_CASE_TEMPLATE("rotary: position 0 changes no bit, a turn back undoes a turn", X, zoq::serial,
                    zoq::cpu) {
   const X exec;
   const std::vector<float> table = zoq::rotary_table(positions, size, base);

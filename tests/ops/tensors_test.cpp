@@ -13,7 +13,7 @@ using namespace zoq::test;
 using zoq::model_tensor;
 using zoq::tensor_role;
 
-TEST_CASE("tensors: found by name; only the matrices of linear layers are counted") {
+TEST_CASE("tensors: found by name, only the matrices of linear layers are counted") {
   const packed_matrix w = pack("q8_0", uniform(96, 1), 3, 32);
   const packed_matrix g = pack("f32", uniform(32, 2), 1, 32);
   const std::vector<model_tensor> all = {{"embedding", w.view, tensor_role::embedding},

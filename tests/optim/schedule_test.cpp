@@ -37,7 +37,7 @@ TEST_CASE("schedules: cosine starts at 1 and is symmetric about 1/2") {
   }
 }
 
-TEST_CASE_TEMPLATE("schedules: in [0, 1], never rising", S, zoq::constant, zoq::linear_decay,
+TEST_CASE_TEMPLATE("schedules: in (0, 1), never rising", S, zoq::constant, zoq::linear_decay,
                    zoq::cosine) {
   for (const std::uint64_t steps : {1u, 2u, 7u, 1000u}) {
     double before = 1;

@@ -67,7 +67,7 @@ TEST_CASE("magnitude: the size of every decoded weight of the linear layers, in 
   }
 }
 
-TEST_CASE("random_score: a function of seed, tensor and element; uniform in [0, 1)") {
+TEST_CASE("random_score: a function of seed, tensor and element, uniform in 0 to 1") {
   const llama model = tiny_llama({.config = small_config()}).model();
   const scores first{zoq::random_score(model.tensors(), 1)};
   const scores same{zoq::random_score(model.tensors(), 1)};

@@ -140,7 +140,7 @@ TEST_CASE_TEMPLATE("stepper: w <- w - rate * schedule * slope * z, to the bit", 
   }
 }
 
-TEST_CASE("R1: a step asks for two losses, two-sided; for q + 1, one-sided; all in one round") {
+TEST_CASE("R1: a step asks for two losses, two-sided, for q + 1, one-sided, all in one round") {
   const zoq::serial exec;
   const auto counted = [&](const auto& estimator) {
     std::vector<float> values = uniform(k, 2);
@@ -203,7 +203,7 @@ TEST_CASE_TEMPLATE("stepper: rounds, shapes, states and norms reach those who as
   }
 }
 
-TEST_CASE_TEMPLATE("stepper: recorded losses give the same values; others are refused", X,
+TEST_CASE_TEMPLATE("stepper: recorded losses give the same values, others are refused", X,
                    zoq::serial, zoq::cpu) {
   const X exec;
   const zoq::recipe how{4, 9};

@@ -33,7 +33,7 @@ double mean_loss(const outcome& run, std::size_t first, std::size_t count) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("R1: tuning evaluates two losses a step, two-sided; q + 1, one-sided", X,
+TEST_CASE_TEMPLATE("R1: tuning evaluates two losses a step, two-sided, q + 1, one-sided", X,
                    zoq::serial, zoq::cpu) {
   const X exec;
   const llama model = tiny_llama().model();
@@ -176,7 +176,7 @@ TEST_CASE_TEMPLATE("trainer: how branches and rows are stacked changes no bit", 
   }
 }
 
-TEST_CASE("R12: one mask file serves many tasks; another model's is refused by its hash") {
+TEST_CASE("R12: one mask file serves many tasks, another model's is refused by its hash") {
   const zoq::cpu exec;
   const temporary_folder folder;
   const llama model = tiny_llama({.format = "q4_1"}).model();
@@ -198,7 +198,7 @@ TEST_CASE("R12: one mask file serves many tasks; another model's is refused by i
                   ", this model is " + other.hash());
 }
 
-TEST_CASE("trainer: a batch is a function of seed and step; schedules reach the steps") {
+TEST_CASE("trainer: a batch is a function of seed and step, schedules reach the steps") {
   struct watching : zoq::option_likelihood {
     std::vector<zoq::token_t>* seen;
     explicit watching(std::vector<zoq::token_t>* s) : seen(s) {}

@@ -53,7 +53,7 @@ float z_of(const zoq::any_direction& direction, zoq::seed_t seed, index_t i) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("sparse_view: starts at the base; places are handed out by tensor number", X,
+TEST_CASE_TEMPLATE("sparse_view: starts at the base, places are handed out by tensor number", X,
                    zoq::serial, zoq::cpu) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
@@ -185,7 +185,7 @@ TEST_CASE_TEMPLATE("sparse_view: to_delta and back", X, zoq::serial, zoq::cpu) {
   CHECK(same_bits(branch_values(again, zoq::llama::layer(0).query, 0), values));
 }
 
-TEST_CASE("sparse_view: a view may be moved; its parts stay valid") {
+TEST_CASE("sparse_view: a view may be moved, its parts stay valid") {
   const zoq::serial exec;
   const zoq::llama model = tiny_llama().model();
   zoq::sparse_view first(exec, model.tensors(), some_places());
@@ -275,7 +275,7 @@ TEST_CASE("R8: at 0.1 % the linear part takes at most 0.35 of its size in f16") 
   CHECK(static_cast<double>(bytes) <= 0.35 * in_f16);
 }
 
-TEST_CASE("R5: one argument sets the size of the subset; counts are exact") {
+TEST_CASE("R5: one argument sets the size of the subset, counts are exact") {
   const zoq::serial exec;
   const zoq::llama model = tiny_llama({.config = small_config()}).model();
   for (const auto& pair : {std::pair{0.1, 10}, {0.01, 100}, {0.001, 1000}, {0.0001, 10000}}) {

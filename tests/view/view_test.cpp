@@ -26,7 +26,7 @@ struct whole : almost {
 
 }  // namespace
 
-TEST_CASE("parameter_view: the sparse view is one on every executor; what lacks a part is none") {
+TEST_CASE("parameter_view: the sparse view is one on every executor, what lacks a part is none") {
   static_assert(zoq::parameter_view<zoq::sparse_view<zoq::serial>, zoq::serial>);
   static_assert(zoq::parameter_view<zoq::sparse_view<zoq::cpu>, zoq::cpu>);
   static_assert(zoq::parameter_view<whole, zoq::cpu>);

@@ -37,7 +37,7 @@ inline bool supports(instruction_set set) {
     case instruction_set::avx512:
       return supports(instruction_set::avx2) && __builtin_cpu_supports("avx512bw") != 0 &&
              __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
-             __builtin_cpu_supports("avx512vnni") != 0 && __builtin_cpu_supports("avx512bf16") != 0;
+             __builtin_cpu_supports("avx512bf16") != 0;
     case instruction_set::portable:
       break;
   }

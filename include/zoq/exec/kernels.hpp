@@ -1,7 +1,8 @@
 // The CPU kernels of every instruction set, side by side. Each set has its own namespace, so that
 // translation units built with different flags can never merge or mix them.
 //
-//     zoq::detail::avx2::multiply_panel(source, first, x, x_stride, rows, y, y_stride);
+//     zoq::detail::avx2::multiply_panel(avx2::f32_products{}, source, first, x, x_stride, rows, y,
+//                                        y_stride);
 //
 // Target attributes stand on the functions themselves: no -march is needed, and none is allowed in
 // zoq's own targets.
@@ -97,9 +98,9 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
 
 namespace zoq::detail::avx512 {
 
-#define ZOQ_TARGET                                                                \
-  __attribute__((                                                                 \
-      target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma," \
+#define ZOQ_TARGET                                                     \
+  __attribute__((                                                      \
+      target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma," \
              "f16c")))
 #define ZOQ_LANES 16
 #define ZOQ_ROWS 6  // 24 sums + 4 weights + 1 input of 32 registers

@@ -138,11 +138,12 @@ ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, i
   const index_t width = std::min<index_t>(panel_width, source.outputs() - first);
   const index_t tiles = (rows + tile_rows - 1) / tile_rows;
   const index_t stretches = std::max<index_t>(1, (source.depth() + most - 1) / most);
+  // Nearly even stretches of whole granules. `most` is a multiple of these, so none is longer.
+  const index_t even = (source.depth() + stretches - 1) / stretches;
+  const index_t stretch = (even + source.granule() - 1) / source.granule() * source.granule();
   index_t begin = 0;
-  for (index_t s = 0; s < stretches; ++s) {  // even stretches, at whole blocks
-    const index_t end = s + 1 == stretches ? source.depth()
-                                           : source.depth() * (s + 1) / stretches /
-                                                 source.granule() * source.granule();
+  for (index_t s = 0; s < stretches; ++s) {
+    const index_t end = std::min(begin + stretch, source.depth());
     fill_panel(products, source, first, begin, end - begin, panel);
     const index_t steps = (end - begin + Products::columns - 1) / Products::columns;
     for (index_t t = 0; t < tiles; ++t) {  // even tiles rather than a short tail

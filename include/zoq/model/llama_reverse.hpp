@@ -67,7 +67,8 @@ class llama_reverse {
                            Progress&& progress) {
     prepare(windows);
     const llama_config& c = model_.config();
-    const index_t work = groups() * (3 * c.layers + 1);
+    const index_t runs = (c.layers + run_ - 1) / run_;  // whose first inputs are kept
+    const index_t work = groups() * (3 * c.layers - runs + 1);
     index_t done = 0;
     for (index_t g = 0; g < groups(); ++g) {
       load(windows, g);
@@ -97,8 +98,8 @@ class llama_reverse {
         load(windows, g);
         for (index_t l = first; l < last; ++l) {
           forward_layer(l, input(l, g), input(l + 1, g));
+          progress(++done, work);
         }
-        progress(done += last - first + 1, work);
       }
       for (index_t l = last; l >= first; --l) {
         for (memory& m : squares_) {

@@ -6,7 +6,7 @@
 //     auto mask = zoq::top_k(zoq::fisher(exec, model, windows), {.density = 0.001});
 //
 // The model's reverse pass is found by its type: include model/llama_reverse.hpp beside this.
-// No task is seen: one mask serves all. arXiv 2406.02913, section 3. Offline; about five forward
+// No task is seen: one mask serves all. arXiv 2406.02913, section 3. Offline; about six forward
 // passes over the windows, squares of one layer at a time.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
