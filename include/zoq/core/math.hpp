@@ -15,13 +15,21 @@
 
 namespace zoq {
 
+/// condition ? a : b, by bits: a choice between floats that stays free of branches in vector code
+/// (compilers keep a branch where a comparison might trap).
+ZOQ_HD inline float pick(bool condition, float a, float b) {
+  const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & mask) |
+                              (std::bit_cast<std::uint32_t>(b) & ~mask));
+}
+
 /// e^x with a relative error of at most 2^-22 for x in [-87, 88]; smaller x give e^-87 (1e-38),
 /// larger give e^88. NaN stays NaN.
 /// x = n ln 2 + r with |r| <= ln(2)/2, so e^x = 2^n e^r; e^r by its Taylor polynomial to r^7,
 /// whose remainder is below 6e-9.
 ZOQ_HD inline float exp_f32(float x) {
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 88.0f ? 88.0f : x;
+  x = pick(x < -87.0f, -87.0f, x);
+  x = pick(x > 88.0f, 88.0f, x);
   // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
   const float shifted = x * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
@@ -36,7 +44,7 @@ ZOQ_HD inline float exp_f32(float x) {
   p = p * r + 1.0f;
   const auto exponent = std::bit_cast<std::uint32_t>(shifted) << 23;
   const float y = std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
-  return x == x ? y : x;  // the sum of bits above could turn a NaN into a number
+  return y + (x - x);  // the sum of bits above could turn a NaN into a number
 }
 
 inline constexpr index_t lanes = 16;  // partial sums of a reduction: one AVX-512 register of floats

@@ -56,10 +56,13 @@ class cpu : public detail::host_memory {
   void for_each(index_t n, const F& f) const {
     const index_t grain = std::max<index_t>(1, n / (8 * threads()));
     workers_.split(n, grain, [&](index_t begin, index_t end) {
-      if (kernels_ == instruction_set::portable) {
-        detail::portable::run_range(f, begin, end);
-      } else {  // element loops gain nothing from the wider registers of AVX-512
-        detail::avx2::run_range(f, begin, end);
+      switch (kernels_) {
+        case instruction_set::portable:
+          return detail::portable::run_range(f, begin, end);
+        case instruction_set::avx2:
+          return detail::avx2::run_range(f, begin, end);
+        case instruction_set::avx512:
+          return detail::avx512::run_range(f, begin, end);
       }
     });
   }

@@ -18,25 +18,54 @@
 
 namespace zoq {
 
-/// Adds the overlay of one row of x to one row of y.
-struct overlay_row {
-  sparse_part part;
-  tensor_view<const float, 2> x;  // [R, C]
-  tensor_view<float, 2> y;        // [R, O]
-  index_t rows_per_branch;
+/// Adds the overlay to a few rows of y. An entry's place and value are read once for all of them, and
+/// their sums do not wait for each other. Every row's sums have one order, whatever rows are beside it.
+struct overlay_rows {
+  static constexpr index_t together = 8;
 
-  ZOQ_HD void operator()(index_t r) const {
+  sparse_part part;
+  tensor_view<const float, 2> x;  // [branches * T, C]
+  tensor_view<float, 2> y;        // [branches * T, O]
+  index_t rows_per_branch;        // T
+
+  /// Blocks of each branch.
+  [[nodiscard]] ZOQ_HD index_t blocks() const {
+    return (rows_per_branch + together - 1) / together;
+  }
+
+  ZOQ_HD void operator()(index_t i) const {
+    const index_t branch = i / blocks();
+    const index_t first = i % blocks() * together;
+    const index_t row = branch * rows_per_branch + first;
+    const float* value = part.values.data + branch * part.values.shape[1] + part.first;
+    if (rows_per_branch - first >= together) {
+      add<together>(value, row);
+    } else {
+      for (index_t r = row; r < (branch + 1) * rows_per_branch; ++r) {
+        add<1>(value, r);
+      }
+    }
+  }
+
+ private:
+  template <index_t Rows>
+  ZOQ_HD void add(const float* value, index_t row) const {
     const index_t n = part.row.shape[0];
-    const float* value = part.values.data + r / rows_per_branch * part.values.shape[1] + part.first;
-    const float* in = x.data + r * x.shape[1];
-    float* out = y.data + r * y.shape[1];
+    const index_t inputs = x.shape[1], outputs = y.shape[1];
+    const float* in = x.data + row * inputs;
+    float* out = y.data + row * outputs;
     for (index_t j = 0; j < n;) {  // entries of one output stand together
       const std::int32_t o = part.row.data[j];
-      float sum = 0;
+      float sum[Rows] = {};
       for (; j < n && part.row.data[j] == o; ++j) {
-        sum += value[j] * in[part.column.data[j]];
+        const float* column = in + part.column.data[j];
+        for (index_t r = 0; r < Rows; ++r) {
+          sum[r] += value[j] * column[r * inputs];
+        }
       }
-      out[o] += sum;
+      for (index_t r = 0; r < Rows; ++r) {
+        out[r * outputs + o] += sum[r];
+      }
     }
   }
 };
@@ -57,7 +86,8 @@ void linear(const X& exec, tensor_view<const float, 2> x, const any_packed& w, c
     require(part.values.shape[0] == branches && x.shape[0] % branches == 0, "linear: ", tensor,
             " has values for ", part.values.shape[0], " branches, x has ", x.shape[0], " rows for ",
             branches);
-    exec.for_each(x.shape[0], overlay_row{part, x, y, x.shape[0] / branches});
+    const overlay_rows overlay{part, x, y, x.shape[0] / branches};
+    exec.for_each(branches * overlay.blocks(), overlay);
   }
 }
 
