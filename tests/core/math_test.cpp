@@ -33,6 +33,13 @@ std::vector<float> short_numbers(index_t n, zoq::seed_t seed) {
 
 }  // namespace
 
+TEST_CASE("pick: either value, whatever its bits") {
+  CHECK(zoq::pick(true, 1.0f, 2.0f) == 1.0f);
+  CHECK(zoq::pick(false, 1.0f, 2.0f) == 2.0f);
+  CHECK(std::isnan(zoq::pick(true, std::numeric_limits<float>::quiet_NaN(), 2.0f)));
+  CHECK(std::signbit(zoq::pick(false, 1.0f, -0.0f)));
+}
+
 TEST_CASE("exp_f32: exact at 0, and clamped outside its range") {
   CHECK(exp_f32(0.0f) == 1.0f);
   CHECK(exp_f32(-0.0f) == 1.0f);

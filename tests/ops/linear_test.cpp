@@ -245,3 +245,31 @@ TEST_CASE("linear: wrong shapes are refused, with names and numbers") {
           zoq::linear(exec, matrix(x, 3, 4), w.view, added.part(), 2, matrix(y, 3, 3), "w");
         }) == "linear: w has values for 2 branches, x has 3 rows for 2");
 }
+
+TEST_CASE_TEMPLATE("linear: the overlay's bits do not depend on how many rows stand together", X,
+                   zoq::serial, zoq::cpu) {
+  const X exec;
+  constexpr index_t branches = 2, outputs = 24, columns = 32;
+  const packed_matrix w = pack("q4_1", uniform(outputs * columns, 4), outputs, columns);
+  overlay added(some_entries(200, outputs * columns, 5), columns, branches, 6);
+  // Less than a block of rows, one and more, with and without some left over, in each branch.
+  for (const index_t rows : {1, 7, 8, 9, 16, 21}) {
+    CAPTURE(rows);
+    const std::vector<float> x = uniform(branches * rows * columns, 3);
+    std::vector<float> y(at(branches * rows * outputs));
+    zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), branches,
+                matrix(y, branches * rows, outputs));
+    for (index_t r = 0; r < rows; ++r) {  // row r of both branches, alone
+      std::vector<float> two(at(branches * columns)), alone(at(branches * outputs));
+      for (index_t b = 0; b < branches; ++b) {
+        std::copy_n(x.data() + (b * rows + r) * columns, columns, two.data() + b * columns);
+      }
+      zoq::linear(exec, matrix(two, branches, columns), w.view, added.part(), branches,
+                  matrix(alone, branches, outputs));
+      for (index_t b = 0; b < branches; ++b) {
+        CHECK(std::equal(alone.data() + b * outputs, alone.data() + (b + 1) * outputs,
+                         y.data() + (b * rows + r) * outputs));
+      }
+    }
+  }
+}

@@ -7,6 +7,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "zoq/core/config.hpp"
@@ -56,7 +58,7 @@ struct overlay_rows {
     float* out = y.data + row * outputs;
     for (index_t j = 0; j < n;) {  // entries of one output stand together
       const std::int32_t o = part.row.data[j];
-      float sum[Rows] = {};
+      float sum[static_cast<std::size_t>(Rows)] = {};
       for (; j < n && part.row.data[j] == o; ++j) {
         const float* column = in + part.column.data[j];
         for (index_t r = 0; r < Rows; ++r) {
