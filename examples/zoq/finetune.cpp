@@ -34,7 +34,7 @@ struct finetune_options {
                                     schedule = "cosine", direction = "gaussian",
                                     choice_score = "mean";
   double learning_rate = 3e-4;
-  int probes = 2;
+  int probes = 3;
   index_t batch_size = 16, eval_every = 100, eval_rows = 1000, checkpoint_every = 50;
   std::uint64_t steps = 400;
   seed_t seed = 0;
