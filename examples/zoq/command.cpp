@@ -5,6 +5,8 @@
 #include <fstream>
 #include <iostream>
 #include <zoq/io/mapped_file.hpp>
+#include <zoq/io/mask_file.hpp>
+#include <zoq/view/delta.hpp>
 
 namespace zoq::cli {
 
@@ -81,6 +83,15 @@ task_rows read_task(const std::string& path, const opened_model& m, special mode
 
 option_score option_score_named(const std::string& name) {
   return name == "sum" ? option_score::sum : option_score::mean;
+}
+
+delta tuned_values(const opened_model& m, const std::string& path) {
+  delta out;
+  if (!path.empty()) {
+    out = read_delta(path);
+    require_model(out.places, m.model.hash(), path);
+  }
+  return out;
 }
 
 std::vector<token_t> read_text(const std::string& path, const tokenizer& words, special mode) {

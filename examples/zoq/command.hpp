@@ -16,6 +16,7 @@
 #include <zoq/io/tokenizer.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/objective/objectives.hpp>
+#include <zoq/sparse/delta.hpp>
 #include <zoq/train/evaluate.hpp>
 
 namespace zoq::cli {
@@ -58,6 +59,9 @@ struct task_rows {
 task_rows read_task(const std::string& path, const opened_model& m, special mode,
                     option_score score);
 option_score option_score_named(const std::string& name);
+
+/// The delta in a file, for this model; nothing for no file. Throws when it is another model's.
+delta tuned_values(const opened_model& m, const std::string& path);
 
 /// The tokens of a whole text file.
 std::vector<token_t> read_text(const std::string& path, const tokenizer& words, special mode);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <iostream>
-#include <zoq/estimate/spsa.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/train/evaluate.hpp>
-#include <zoq/view/delta.hpp>
 #include <zoq/view/sparse.hpp>
 
 #include "command.hpp"
@@ -36,12 +34,7 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
   }
   const task_rows task = read_task(data, m, common.mode(), option_score_named(choice_score));
   const cpu exec = common.executor();
-  delta tuned;
-  if (!delta_file.empty()) {
-    tuned = read_delta(delta_file);
-    require_model(tuned.places, m.model.hash(), delta_file);
-  }
-  const sparse_view view(exec, m.model.tensors(), tuned);
+  const sparse_view view(exec, m.model.tensors(), tuned_values(m, delta_file));
   llama_forward<cpu> pass(exec, m.model);
 
   std::vector<const example*> rows;

@@ -5,11 +5,9 @@
 #include <iostream>
 #include <numeric>
 #include <zoq/core/math.hpp>
-#include <zoq/io/mask_file.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/random/philox.hpp>
 #include <zoq/random/seeds.hpp>
-#include <zoq/view/delta.hpp>
 #include <zoq/view/sparse.hpp>
 
 #include "command.hpp"
@@ -96,12 +94,7 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
   const interrupt asked;
   const opened_model m(common.model);
   const cpu exec = common.executor();
-  delta tuned;
-  if (!delta_file.empty()) {
-    tuned = read_delta(delta_file);
-    require_model(tuned.places, m.model.hash(), delta_file);
-  }
-  const sparse_view view(exec, m.model.tensors(), tuned);
+  const sparse_view view(exec, m.model.tensors(), tuned_values(m, delta_file));
   std::vector<token_t> next = m.words.encode(prompt, common.mode());
   if (m.words.adds_bos()) {
     next.insert(next.begin(), m.words.bos());
