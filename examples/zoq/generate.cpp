@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <iostream>
 #include <numeric>
-#include <zoq/core/math.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/random/philox.hpp>
 #include <zoq/random/seeds.hpp>
