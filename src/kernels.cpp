@@ -5,7 +5,7 @@
 namespace zoq::detail {
 
 template void multiply_forward<>(const product_settings&, tensor_view<const float, 2>,
-                                 const any_packed&, tensor_view<float, 2>);
+                                 const branch_stack&, std::span<const linear_layer>);
 template void multiply_to_input<>(const product_settings&, tensor_view<const float, 2>,
                                   const any_packed&, tensor_view<float, 2>);
 template void multiply_to_weight<>(const product_settings&, tensor_view<const float, 2>,

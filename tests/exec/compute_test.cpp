@@ -10,5 +10,5 @@ TEST_CASE("compute: every policy has a name that finds it, an unknown one is an 
     CHECK(zoq::compute_named(zoq::name_of(c)) == c);
   }
   CHECK(zoq::test::message_of([] { zoq::compute_named("f64"); }) ==
-        "unknown compute policy \"f64\": f32 or bf16");
+        "unknown compute policy \"f64\": f32, bf16 or i8");
 }

@@ -10,14 +10,15 @@
 
 #include <string>
 
+#include "zoq/exec/compute.hpp"
 #include "zoq/exec/cpu.hpp"
 
 namespace zoq::test {
 
 template <class F>
 void for_each_instruction_set(F&& f) {
-  for (const auto set :
-       {instruction_set::portable, instruction_set::avx2, instruction_set::avx512}) {
+  for (const auto set : {instruction_set::portable, instruction_set::avx2, instruction_set::avx512,
+                         instruction_set::amx}) {
     if (supports(set)) {
       f(set);
     }
@@ -35,6 +36,24 @@ void for_each_cpu(F&& f) {
       f(cpu{{.threads = threads, .kernels = set}});
     }
   });
+}
+
+/// f(options) for every supported instruction set and compute policy.
+template <class F>
+void for_each_policy(F&& f) {
+  for_each_instruction_set([&](instruction_set set) {
+    for (const compute products : all_computes) {
+      const std::string what = text(name_of(set), ", ", name_of(products));
+      CAPTURE(what);
+      f(cpu_options{.threads = 1, .kernels = set, .products = products});
+    }
+  });
+}
+
+/// The same executor with other threads.
+inline cpu_options with_threads(cpu_options options, int threads) {
+  options.threads = threads;
+  return options;
 }
 
 }  // namespace zoq::test

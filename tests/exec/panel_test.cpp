@@ -43,6 +43,40 @@ bool fills(const Source& source, index_t stretch, At&& at) {
 
 }  // namespace
 
+TEST_CASE("panels: slots are rows, of pairs the rows of both branches in turn") {
+  const zoq::detail::output_rows plain{nullptr, 0, 3, false}, pairs{nullptr, 0, 3, true};
+  const std::vector<index_t> in_turn = {0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11};
+  for (index_t s = 0; s < 12; ++s) {
+    CHECK(plain.row(s) == s);
+    CHECK(pairs.row(s) == in_turn[static_cast<std::size_t>(s)]);
+  }
+}
+
+TEST_CASE("panels: the branches of a run of slots have its rows, each once") {
+  for (const bool pairs : {false, true}) {
+    for (const index_t per_branch : {1, 5, 16}) {
+      constexpr index_t branches = 4;
+      const index_t rows = branches * per_branch;
+      const zoq::detail::output_rows order{nullptr, 0, per_branch, pairs};
+      for (index_t first = 0; first <= rows; first += pairs ? 2 : 1) {
+        for (index_t count = 0; first + count <= rows; count += pairs ? 2 : 1) {
+          std::vector<int> wanted(static_cast<std::size_t>(rows)), found = wanted;
+          for (index_t s = first; s < first + count; ++s) {
+            ++wanted[static_cast<std::size_t>(order.row(s))];
+          }
+          order.for_each_branch({first, count}, [&](index_t branch, index_t row, index_t n) {
+            CHECK(n > 0);
+            for (index_t r = row; r < row + n; ++r) {
+              ++found[static_cast<std::size_t>(branch * per_branch + r)];
+            }
+          });
+          CHECK(found == wanted);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("panels: rows and columns of a packed matrix, as decode_row gives them", S,
                    ZOQ_TEST_SCHEMES) {
   const packed_matrix<S> w(37, 96, 1);

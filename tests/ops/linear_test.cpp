@@ -89,7 +89,7 @@ TEST_CASE_TEMPLATE("linear: the sums of the formula, in every format", X, zoq::s
     std::vector<double> size;
     const std::vector<double> wanted = direct(x, w.decoded(), rows, outputs, columns, &size);
     std::vector<float> y(at(rows * outputs), -1.0f);
-    zoq::linear(exec, matrix(x, rows, columns), w.view, {}, 1, matrix(y, rows, outputs));
+    zoq::linear(exec, matrix(x, rows, columns), w.view, {}, {}, matrix(y, rows, outputs));
     bool close = true;
     for (std::size_t i = 0; i < y.size(); ++i) {
       // A float sum of C products: at most C + 1 roundings of 2^-24 of the sum of magnitudes.
@@ -109,7 +109,7 @@ TEST_CASE_TEMPLATE("R7: an overlay against decode-and-scatter in float", X, zoq:
     const packed_matrix w = pack(format, uniform(outputs * columns, 4), outputs, columns);
     overlay added(some_entries(50, outputs * columns, 5), columns, branches, 6);
     std::vector<float> y(at(branches * rows * outputs));
-    zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), branches,
+    zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), {branches},
                 matrix(y, branches * rows, outputs));
     for (index_t b = 0; b < branches; ++b) {
       std::vector<float> scattered = w.decoded();
@@ -125,7 +125,7 @@ TEST_CASE_TEMPLATE("R7: an overlay against decode-and-scatter in float", X, zoq:
       CHECK(relative_error(got, direct(mine, scattered, rows, outputs, columns)) <= 1e-5);
       const packed_matrix plain = pack("f32", scattered, outputs, columns);
       std::vector<float> in_float(at(rows * outputs));
-      zoq::linear(exec, matrix(mine, rows, columns), plain.view, {}, 1,
+      zoq::linear(exec, matrix(mine, rows, columns), plain.view, {}, {},
                   matrix(in_float, rows, outputs));
       CHECK(relative_error(got, in_float) <= 1e-5);
     }
@@ -142,13 +142,13 @@ TEST_CASE_TEMPLATE("R7: an empty mask equals the quantised path bit for bit", X,
     const packed_matrix w = pack(format, uniform(outputs * columns, 8), outputs, columns);
     std::vector<float> base(at(rows * outputs)), none = base, zero = base;
     exec.linear(matrix(x, rows, columns), w.view, matrix(base, rows, outputs));
-    zoq::linear(exec, matrix(x, rows, columns), w.view, overlay({}, columns, 2, 9).part(), 2,
+    zoq::linear(exec, matrix(x, rows, columns), w.view, overlay({}, columns, 2, 9).part(), {2},
                 matrix(none, rows, outputs));
     CHECK(same_bits(none, base));
     // Entries of value zero add 0.0f: no bit changes either.
     overlay zeros(some_entries(20, outputs * columns, 10), columns, 2, 11);
     std::fill(zeros.values.begin(), zeros.values.end(), 0.0f);
-    zoq::linear(exec, matrix(x, rows, columns), w.view, zeros.part(), 2,
+    zoq::linear(exec, matrix(x, rows, columns), w.view, zeros.part(), {2},
                 matrix(zero, rows, outputs));
     CHECK(same_bits(zero, base));
   }
@@ -173,7 +173,7 @@ TEST_CASE_TEMPLATE("R7: a full mask equals the float matrix", X, zoq::serial, zo
       rest.value(0, j) = values[at(j)] - decoded[at(j)];
     }
     std::vector<float> y(at(rows * outputs));
-    zoq::linear(exec, matrix(x, rows, columns), w.view, rest.part(), 1, matrix(y, rows, outputs));
+    zoq::linear(exec, matrix(x, rows, columns), w.view, rest.part(), {}, matrix(y, rows, outputs));
     CHECK(relative_error(y, wanted) <= 1e-5);
   }
 }
@@ -186,12 +186,12 @@ TEST_CASE_TEMPLATE("linear: stacked branches equal single branches bit for bit",
   const packed_matrix w = pack("q4_1", uniform(outputs * columns, 15), outputs, columns);
   const overlay added(some_entries(64, outputs * columns, 16), columns, branches, 17);
   std::vector<float> stacked(at(branches * rows * outputs)), single = stacked;
-  zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), branches,
+  zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), {branches},
               matrix(stacked, branches * rows, outputs));
   for (index_t b = 0; b < branches; ++b) {
     zoq::parts one = added.part();
     one.sparse->values = one.sparse->values.rows(b, 1);
-    zoq::linear(exec, matrix(x, branches * rows, columns).rows(b * rows, rows), w.view, one, 1,
+    zoq::linear(exec, matrix(x, branches * rows, columns).rows(b * rows, rows), w.view, one, {},
                 matrix(single, branches * rows, outputs).rows(b * rows, rows));
   }
   CHECK(same_bits(stacked, single));
@@ -204,7 +204,7 @@ TEST_CASE("linear: any number of threads gives the same bits, on every instructi
   const packed_matrix w = pack("q4_0", uniform(outputs * columns, 19), outputs, columns);
   const overlay added(some_entries(90, outputs * columns, 20), columns, 2, 21);
   std::vector<float> oracle(at(rows * outputs));
-  zoq::linear(zoq::serial{}, matrix(x, rows, columns), w.view, added.part(), 2,
+  zoq::linear(zoq::serial{}, matrix(x, rows, columns), w.view, added.part(), {2},
               matrix(oracle, rows, outputs));
   for (const auto set :
        {zoq::instruction_set::portable, zoq::instruction_set::avx2, zoq::instruction_set::avx512}) {
@@ -216,7 +216,7 @@ TEST_CASE("linear: any number of threads gives the same bits, on every instructi
     for (const int threads : {1, 2, 3}) {
       const zoq::cpu exec{{.threads = threads, .kernels = set}};
       std::vector<float> y(at(rows * outputs));
-      zoq::linear(exec, matrix(x, rows, columns), w.view, added.part(), 2,
+      zoq::linear(exec, matrix(x, rows, columns), w.view, added.part(), {2},
                   matrix(y, rows, outputs));
       // Float against double sums of 96 terms: some 1e-7.
       CHECK(relative_error(y, oracle) <= 1e-6);
@@ -226,24 +226,109 @@ TEST_CASE("linear: any number of threads gives the same bits, on every instructi
   }
 }
 
+TEST_CASE_TEMPLATE("linear: targets of the same inputs equal each alone, bit for bit", X,
+                   zoq::serial, zoq::cpu) {
+  const X exec;
+  constexpr index_t rows = 11, branches = 2, columns = 64;
+  const std::vector<float> x = uniform(branches * rows * columns, 1);
+  const packed_matrix first = pack("q4_1", uniform(50 * columns, 2), 50, columns);
+  const packed_matrix second = pack("f16", uniform(7 * columns, 3), 7, columns);
+  const overlay added(some_entries(40, 50 * columns, 4), columns, branches, 5);
+  const overlay none({}, columns, branches, 6);
+  const std::vector<std::pair<const packed_matrix*, zoq::parts>> all = {
+      {&first, added.part()}, {&second, {}}, {&second, none.part()}, {&first, {}}};
+  for (const bool pairs : {false, true}) {
+    std::vector<std::vector<float>> together;
+    zoq::linear_targets targets;
+    for (const auto& [w, part] : all) {
+      together.emplace_back(at(branches * rows * w->view.rows()), -1.0f);
+      targets.add({w->view, part, matrix(together.back(), branches * rows, w->view.rows())});
+    }
+    zoq::linear(exec, matrix(x, branches * rows, columns), {branches, pairs}, targets);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const auto& [w, part] = all[i];
+      std::vector<float> alone(together[i].size());
+      zoq::linear(exec, matrix(x, branches * rows, columns), w->view, part, {branches, pairs},
+                  matrix(alone, branches * rows, w->view.rows()));
+      CHECK(same_bits(together[i], alone));
+    }
+    CHECK(largest_difference(together[0], together[3]) > 0);
+    CHECK(same_bits(together[1], together[2]));
+  }
+  CHECK(message_of([&] {
+          zoq::linear_targets many;
+          for (int i = 0; i < 5; ++i) {
+            many.add({});
+          }
+        }) == "linear: more than 4 layers of the same inputs");
+}
+
+TEST_CASE("linear: the overlay of a kernel is that of overlay_rows") {
+  // Whole numbers, so that every order of sums is exact. Branches of few rows and of many.
+  constexpr index_t outputs = 70, columns = 64;
+  const packed_matrix w = pack("f32", whole_numbers(outputs * columns, 1, 3), outputs, columns);
+  for (const index_t rows : {1, 5, 16, 33, 90}) {
+    for (const index_t branches : {1, 2, 3, 6}) {
+      const std::vector<float> x = whole_numbers(branches * rows * columns, 2, 9);
+      for (const index_t entries : {1, 30, 900}) {
+        overlay added(some_entries(entries, outputs * columns, 3), columns, branches, 4);
+        added.values = whole_numbers(branches * added.stride(), 5, 9);
+        std::vector<float> wanted(at(branches * rows * outputs));
+        zoq::linear(zoq::serial{}, matrix(x, branches * rows, columns), w.view, added.part(),
+                    {branches}, matrix(wanted, branches * rows, outputs));
+        for (const auto set : {zoq::instruction_set::portable, zoq::instruction_set::avx2,
+                               zoq::instruction_set::avx512}) {
+          if (zoq::supports(set)) {
+            const zoq::cpu exec{{.threads = 2, .kernels = set}};
+            std::vector<float> y(wanted.size());
+            zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), {branches},
+                        matrix(y, branches * rows, outputs));
+            CHECK(same_bits(y, wanted));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("linear: in float, pairs change no bit", X, zoq::serial, zoq::cpu) {
+  const X exec;
+  constexpr index_t rows = 9, branches = 4, outputs = 50, columns = 64;
+  const std::vector<float> x = uniform(branches * rows * columns, 14);
+  const packed_matrix w = pack("q4_1", uniform(outputs * columns, 15), outputs, columns);
+  const overlay added(some_entries(64, outputs * columns, 16), columns, branches, 17);
+  std::vector<float> plain(at(branches * rows * outputs)), paired = plain;
+  for (const bool pairs : {false, true}) {
+    zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), {branches, pairs},
+                matrix(pairs ? paired : plain, branches * rows, outputs));
+  }
+  CHECK(same_bits(paired, plain));
+}
+
 TEST_CASE("linear: wrong shapes are refused, with names and numbers") {
   const zoq::serial exec;
   const packed_matrix w = pack("f32", uniform(12, 0), 3, 4);
   std::vector<float> x(15), y(9);
   CHECK(message_of([&] {
-          zoq::linear(exec, matrix(x, 3, 5), w.view, {}, 1, matrix(y, 3, 3),
+          zoq::linear(exec, matrix(x, 3, 5), w.view, {}, {}, matrix(y, 3, 3),
                       "blk.3.ffn_down.weight");
         }) == "linear: x has 5 columns, blk.3.ffn_down.weight needs 4");
   CHECK(message_of([&] {
-          zoq::linear(exec, matrix(x, 3, 4), w.view, {}, 1, matrix(y, 2, 3), "w");
+          zoq::linear(exec, matrix(x, 3, 4), w.view, {}, {}, matrix(y, 2, 3), "w");
         }) == "linear: y is 2 x 3, w makes 3 x 3");
   const overlay added({1}, 4, 2, 0);
   CHECK(message_of([&] {
-          zoq::linear(exec, matrix(x, 3, 4), w.view, added.part(), 3, matrix(y, 3, 3), "w");
-        }) == "linear: w has values for 2 branches, x has 3 rows for 3");
+          zoq::linear(exec, matrix(x, 3, 4), w.view, added.part(), {3}, matrix(y, 3, 3), "w");
+        }) == "linear: w has values for 2 branches, x has rows for 3");
   CHECK(message_of([&] {
-          zoq::linear(exec, matrix(x, 3, 4), w.view, added.part(), 2, matrix(y, 3, 3), "w");
-        }) == "linear: w has values for 2 branches, x has 3 rows for 2");
+          zoq::linear(exec, matrix(x, 3, 4), w.view, added.part(), {2}, matrix(y, 3, 3), "w");
+        }) == "linear: x has 3 rows for 2 branches");
+  CHECK(message_of([&] {
+          zoq::linear(exec, matrix(x, 3, 4), w.view, {}, {0}, matrix(y, 3, 3), "w");
+        }) == "linear: x has 3 rows for 0 branches");
+  CHECK(message_of([&] {
+          zoq::linear(exec, matrix(x, 3, 4), w.view, {}, {3, true}, matrix(y, 3, 3), "w");
+        }) == "linear: x has 3 rows for 3 branches");
 }
 
 TEST_CASE_TEMPLATE("linear: the overlay's bits do not depend on how many rows stand together", X,
@@ -257,14 +342,14 @@ TEST_CASE_TEMPLATE("linear: the overlay's bits do not depend on how many rows st
     CAPTURE(rows);
     const std::vector<float> x = uniform(branches * rows * columns, 3);
     std::vector<float> y(at(branches * rows * outputs));
-    zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), branches,
+    zoq::linear(exec, matrix(x, branches * rows, columns), w.view, added.part(), {branches},
                 matrix(y, branches * rows, outputs));
     for (index_t r = 0; r < rows; ++r) {  // row r of both branches, alone
       std::vector<float> two(at(branches * columns)), alone(at(branches * outputs));
       for (index_t b = 0; b < branches; ++b) {
         std::copy_n(x.data() + (b * rows + r) * columns, columns, two.data() + b * columns);
       }
-      zoq::linear(exec, matrix(two, branches, columns), w.view, added.part(), branches,
+      zoq::linear(exec, matrix(two, branches, columns), w.view, added.part(), {branches},
                   matrix(alone, branches, outputs));
       for (index_t b = 0; b < branches; ++b) {
         CHECK(std::equal(alone.data() + b * outputs, alone.data() + (b + 1) * outputs,

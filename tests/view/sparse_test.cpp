@@ -145,6 +145,33 @@ TEST_CASE_TEMPLATE("sparse_view: move_to gives origin + scale * shape * z(seed) 
   }
 }
 
+TEST_CASE("sparse_view: branches are pairs when all are, two by two, opposite") {
+  const zoq::serial exec;
+  const zoq::llama model = tiny_llama().model();
+  zoq::sparse_view view(exec, model.tensors(), some_places());
+  CHECK_FALSE(view.branches().pairs);
+  const query up{.seed = 1, .scale = 1e-2}, down{.seed = 1, .scale = -1e-2};
+  const query other_up{.seed = 2, .scale = 1e-2}, other_down{.seed = 2, .scale = -1e-2};
+  const auto pairs = [&](const std::vector<query>& asked) {
+    view.move_to(exec, zoq::gaussian{}, asked);
+    CHECK(view.branches().count == static_cast<index_t>(asked.size()));
+    CHECK(view.branches().stack().count == view.branches().count);
+    CHECK(view.branches().stack().pairs == view.branches().pairs);
+    return view.branches().pairs;
+  };
+  CHECK(pairs({up, down}));
+  CHECK(pairs({down, up, other_up, other_down}));
+  CHECK_FALSE(pairs({up}));
+  CHECK_FALSE(pairs({{}, up, down}));
+  CHECK_FALSE(pairs({up, other_up, down, other_down}));
+  CHECK_FALSE(pairs({up, down, other_up, up}));
+  CHECK_FALSE(pairs({{}, up, down, other_up}));
+  CHECK_FALSE(pairs({{}, {}}));
+  CHECK(pairs({up, down}));
+  view.move_to_values(exec);
+  CHECK_FALSE(view.branches().pairs);
+}
+
 TEST_CASE("sparse_view: a branch has the same bits alone and among others, on any executor") {
   const zoq::serial serial;
   const zoq::llama model = tiny_llama().model();

@@ -9,8 +9,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -27,6 +30,29 @@ struct query {
   const float* origin = nullptr;  // [k] or none: the values as they are now
   std::uint64_t batch = this_batch;
 };
+
+/// True when a and b are the two ends of one probe: opposite steps along one direction.
+inline bool opposite(const query& a, const query& b) {
+  return a.seed == b.seed && a.scale == -b.scale && a.scale != 0 && a.shape == b.shape &&
+         a.origin == b.origin && a.batch == b.batch;
+}
+
+/// How many queries from the first one on are evaluated together: at most `most`, all on one batch,
+/// and either all of them single points or all whole pairs of opposite ones, whatever `most` is. So
+/// what is rounded together does not depend on how many branches are stacked.
+inline std::size_t evaluated_together(std::span<const query> asked, std::size_t most) {
+  const auto pair_at = [&](std::size_t i) {
+    return i + 1 < asked.size() && opposite(asked[i], asked[i + 1]);
+  };
+  const bool pairs = pair_at(0);
+  const std::size_t unit = pairs ? 2 : 1;
+  std::size_t n = unit;
+  while (n + unit <= std::max(most, unit) && n < asked.size() && asked[n].batch == asked[0].batch &&
+         pair_at(n) == pairs) {
+    n += unit;
+  }
+  return n;
+}
 
 struct answer {
   double loss = 0;

@@ -7,7 +7,11 @@
 struct bf16_products {
   using input = std::uint32_t;           // columns 2 k (low half) and 2 k + 1
   static constexpr index_t columns = 2;  // of a step
-  static constexpr index_t width = panel_width;
+  static constexpr index_t words = 1;
+  static constexpr int rows = ZOQ_ROWS;
+  static constexpr int vecs = ZOQ_VECS;
+  static constexpr index_t lanes = ZOQ_LANES;
+  static constexpr index_t width = vecs * ZOQ_LANES;
   ZOQ_TARGET static vec spread(const input* a) {
     return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(*a)));
   }
@@ -39,20 +43,59 @@ ZOQ_TARGET inline vec pair_columns(vec even, vec odd) {
       _mm512_maskz_permutexvar_epi16(every_half, _mm512_load_si512(order), halves));
 }
 
+struct store_some {
+  float* to;
+  index_t stride, count;
+  ZOQ_TARGET void operator()(index_t i, vec v) const {
+    if (i < count) {
+      store(to + i * stride, v);
+    }
+  }
+};
+
+/// Sixteen outputs at depth [begin, begin + n), n <= stretch: the pairs of step i at out + i * width.
+template <quant_scheme S>
+ZOQ_TARGET inline void fill_steps(const packed_view<S>& w, index_t first, index_t begin, index_t n,
+                                  float* out) {
+  constexpr index_t stretch = row_panels<S>::granule();
+  constexpr index_t width = bf16_products::width;
+  alignas(64) float values[static_cast<std::size_t>(stretch * ZOQ_LANES)];
+  if constexpr (turns_codes<S>) {
+    decode_columns(w, first, begin, n, values, ZOQ_LANES);
+    for (index_t i = 0; i < n; i += 2, out += width) {
+      store(out, pair_columns(load(values + i * ZOQ_LANES), load(values + (i + 1) * ZOQ_LANES)));
+    }
+  } else {  // rounded row by row, and turned as pairs
+    alignas(64) std::uint32_t pairs[static_cast<std::size_t>(stretch / 2 * ZOQ_LANES)];
+    if constexpr (requires { widen(&w.block(0, 0)); }) {
+      if (n == stretch) {
+        for (index_t lane = 0; lane < ZOQ_LANES; ++lane) {
+          const auto* p = &w.block(std::min(first + lane, w.shape[0] - 1), begin);
+          const __m512bh both = _mm512_cvtne2ps_pbh(widen(p + 16), widen(p));
+          _mm512_store_si512(pairs + lane * 16, (__m512i)both);
+        }
+        return turn_square(reinterpret_cast<const float*>(pairs), 16, store_rows{out, width});
+      }
+    }
+    decode_rows(w, first, begin, n, stretch, values);
+    bf16_products::round(values, stretch * ZOQ_LANES, pairs);
+    for (index_t i = 0; i < n; i += 2 * ZOQ_LANES) {
+      const index_t steps = std::min<index_t>(ZOQ_LANES, (n - i + 1) / 2);
+      turn_square(reinterpret_cast<const float*>(pairs) + i / 2, stretch / 2,
+                  store_some{out + i / 2 * width, width, steps});
+    }
+  }
+}
+
 template <quant_scheme S>
 ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, index_t first,
                                   index_t begin, index_t depth, float* panel) {
   constexpr index_t stretch = row_panels<S>::granule();
-  alignas(64) float column[static_cast<std::size_t>(stretch * ZOQ_LANES)];
-  for (index_t v = 0; v < panel_width && first + v < source.outputs(); v += ZOQ_LANES) {
+  constexpr index_t width = bf16_products::width;
+  for (index_t v = 0; v < width && first + v < source.outputs(); v += ZOQ_LANES) {
     for (index_t k = 0; k < depth; k += stretch) {
-      const index_t n = std::min(stretch, depth - k);
-      decode_columns(source.w, first + v, begin + k, n, column, ZOQ_LANES);
-      float* out = panel + k / 2 * panel_width + v;
-      for (index_t i = 0; i < n; i += 2, out += panel_width) {
-        const vec odd = i + 1 < n ? load(column + (i + 1) * ZOQ_LANES) : broadcast(0.0f);
-        store(out, pair_columns(load(column + i * ZOQ_LANES), odd));
-      }
+      fill_steps(source.w, first + v, begin + k, std::min(stretch, depth - k),
+                 panel + k / 2 * width + v);
     }
   }
 }

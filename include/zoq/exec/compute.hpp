@@ -1,8 +1,12 @@
-// What the products of a linear layer use. Sums are always float; the view's own part is always
-// float; what a policy rounds, it rounds within a row, so stacked branches equal sequential ones.
+// What the products of a linear layer use. Sums end in float; the view's own part is always float.
 //
 //     f32    inputs and weights as they are
-//     bf16   inputs and decoded weights rounded to bfloat16 once, products exact
+//     bf16   inputs and decoded weights rounded to bfloat16 once, products exact, sums in float
+//     i8     inputs and weights rounded to 8 bits, a scale for each 64 of a row; products and their
+//            sums over 64 columns exact (kernels without integer dot products round inputs alone)
+//
+// What a policy rounds, it rounds within a row, or within the two rows of a pair of branches (see
+// branch_stack): so stacked branches equal sequential ones to the bit.
 //
 //     zoq::cpu exec{{.products = zoq::compute::bf16}};
 //
@@ -16,11 +20,13 @@
 
 namespace zoq {
 
-enum class compute { f32, bf16 };
+enum class compute { f32, bf16, i8 };
 
-inline constexpr compute all_computes[] = {compute::f32, compute::bf16};
+inline constexpr compute all_computes[] = {compute::f32, compute::bf16, compute::i8};
 
-constexpr std::string_view name_of(compute c) { return c == compute::bf16 ? "bf16" : "f32"; }
+constexpr std::string_view name_of(compute c) {
+  return c == compute::f32 ? "f32" : c == compute::bf16 ? "bf16" : "i8";
+}
 
 /// The policy of this name. Throws, naming the choices.
 inline compute compute_named(std::string_view name) {
@@ -29,7 +35,7 @@ inline compute compute_named(std::string_view name) {
       return c;
     }
   }
-  fail("unknown compute policy \"", name, "\": f32 or bf16");
+  fail("unknown compute policy \"", name, "\": f32, bf16 or i8");
 }
 
 }  // namespace zoq

@@ -7,12 +7,14 @@
 // Work is split into disjoint outputs, and every output is computed in an order of its own: any
 // number of threads gives the same bits. Products go in fused multiply-adds over the depth in order
 // (portable: multiply, then add), so an element errs by at most about C * 2^-24 times sum |x w|;
-// bf16 adds 2^-8 times that for the rounding of inputs and weights.
+// bf16 adds 2^-7 times that for the rounding of inputs and weights; i8, for each 64 columns, half a
+// step of either: sum |w| max |x| / 254 + sum |x| max |w| / 254 (compute.hpp).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "zoq/core/config.hpp"
@@ -20,10 +22,12 @@
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/instruction_set.hpp"
 #include "zoq/exec/kernels.hpp"
+#include "zoq/exec/linear_layer.hpp"
 #include "zoq/exec/loops.hpp"
 #include "zoq/exec/products.hpp"
 #include "zoq/exec/workers.hpp"
 #include "zoq/quant/formats.hpp"
+#include "zoq/tensor/branch_stack.hpp"
 #include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/tensor_view.hpp"
@@ -62,6 +66,7 @@ class cpu : public detail::host_memory {
         case instruction_set::avx2:
           return detail::avx2::run_range(f, begin, end);
         case instruction_set::avx512:
+        case instruction_set::amx:
           return detail::avx512::run_range(f, begin, end);
       }
     });
@@ -80,7 +85,15 @@ class cpu : public detail::host_memory {
 
   /// y = x W^T. x: [R, C], w: [O, C], y: [R, O]. 2 R C O operations; W is decoded once.
   void linear(tensor_view<const float, 2> x, const any_packed& w, tensor_view<float, 2> y) const {
-    detail::multiply_forward(settings(), x, w, y);
+    const linear_layer layer{w, nullptr, y};
+    linear(x, {}, std::span(&layer, 1));
+  }
+
+  /// The same for layers that share their inputs: x is rounded once, and the panels of all go over
+  /// the threads together. Each layer's part comes on top, in float.
+  void linear(tensor_view<const float, 2> x, const branch_stack& stack,
+              std::span<const linear_layer> layers) const {
+    detail::multiply_forward(settings(), x, stack, layers);
   }
 
   /// dx = dy W, the reverse of `linear` towards its input. dy: [R, O], w: [O, C], dx: [R, C].
@@ -102,13 +115,14 @@ class cpu : public detail::host_memory {
     return options;
   }
   [[nodiscard]] detail::product_settings settings() const {
-    return {workers_, kernels_, products_, inputs_};
+    return {workers_, kernels_, products_, inputs_, turned_};
   }
 
   detail::workers workers_;
   instruction_set kernels_;
   compute products_;
   mutable buffer<std::byte> inputs_;  // rounded inputs of the linear layer that runs
+  mutable buffer<float> turned_;      // the same as floats, by columns
 };
 static_assert(executor<cpu>);
 

@@ -6,6 +6,21 @@
 // where there is no m it is -0, which keeps the sign of a zero.
 // SPDX-License-Identifier: Apache-2.0
 
+/// Sixteen values of a format without blocks.
+ZOQ_TARGET inline __m512 widen(const f32_format::block* p) {
+  __m512 v = load(reinterpret_cast<const float*>(p));
+  asm("" : "+v"(v));  // or g++ makes a copy of many such into `rep movs`, which starts slowly
+  return v;
+}
+ZOQ_TARGET inline __m512 widen(const f16_format::block* p) {
+  return _mm512_maskz_cvtph_ps(every, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+ZOQ_TARGET inline __m512 widen(const bf16_format::block* p) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(
+      _mm512_maskz_slli_epi32(every, _mm512_maskz_cvtepu16_epi32(every, halves), 16));
+}
+
 /// Four times 16 bytes as one vector.
 ZOQ_TARGET inline __m512i load_four(const void* a, const void* b, const void* c, const void* d) {
   const auto* w = static_cast<const __m128i*>(a);
@@ -17,12 +32,9 @@ ZOQ_TARGET inline __m512i load_four(const void* a, const void* b, const void* c,
   return _mm512_maskz_inserti64x4(every_other, _mm512_castsi256_si512(low), high, 1);
 }
 
-/// Sixteen rows of 16 bytes each -> turned[w] holds dword w of every row.
-ZOQ_TARGET inline void turn_bytes(const std::uint8_t* const* row, __m512i* turned) {
-  __m512i a[4];
-  ZOQ_UNROLL for (int i = 0; i < 4; ++i) {
-    a[i] = load_four(row[i], row[i + 4], row[i + 8], row[i + 12]);
-  }
+/// Sixteen rows of 16 bytes, rows i, i + 4, i + 8 and i + 12 in a[i] -> turned[w] holds dword w of
+/// every row.
+ZOQ_TARGET inline void turn_lanes(const __m512i (&a)[4], __m512i* turned) {
   const __m512i low01 = _mm512_maskz_unpacklo_epi32(every, a[0], a[1]);
   const __m512i high01 = _mm512_maskz_unpackhi_epi32(every, a[0], a[1]);
   const __m512i low23 = _mm512_maskz_unpacklo_epi32(every, a[2], a[3]);
@@ -31,6 +43,13 @@ ZOQ_TARGET inline void turn_bytes(const std::uint8_t* const* row, __m512i* turne
   turned[1] = _mm512_maskz_unpackhi_epi64(every_other, low01, low23);
   turned[2] = _mm512_maskz_unpacklo_epi64(every_other, high01, high23);
   turned[3] = _mm512_maskz_unpackhi_epi64(every_other, high01, high23);
+}
+ZOQ_TARGET inline void turn_bytes(const std::uint8_t* const* row, __m512i* turned) {
+  __m512i a[4];
+  ZOQ_UNROLL for (int i = 0; i < 4; ++i) {
+    a[i] = load_four(row[i], row[i + 4], row[i + 8], row[i + 12]);
+  }
+  turn_lanes(a, turned);
 }
 
 /// The blocks of sixteen rows side by side: a pointer to each row's block, moved along the row.
@@ -77,6 +96,16 @@ ZOQ_TARGET inline void decode_nibbles(const __m512i* turned, __m512 table, __m51
     }
   }
 }
+
+/// Formats whose codes are turned before they are decoded, by an overload of decode_columns.
+template <class S>
+inline constexpr bool turns_codes = false;
+template <>
+inline constexpr bool turns_codes<q4_0> = true;
+template <>
+inline constexpr bool turns_codes<q4_1> = true;
+template <>
+inline constexpr bool turns_codes<q8_0> = true;
 
 ZOQ_TARGET inline __m512 counting_from(float first) {
   return _mm512_add_ps(_mm512_set1_ps(first),

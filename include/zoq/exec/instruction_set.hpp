@@ -9,11 +9,23 @@
 
 #include <string_view>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 #include "zoq/core/error.hpp"
 
 namespace zoq {
 
-enum class instruction_set { portable, avx2, avx512 };
+enum class instruction_set { portable, avx2, avx512, amx };
+
+inline constexpr instruction_set all_instruction_sets[] = {
+    instruction_set::portable, instruction_set::avx2, instruction_set::avx512,
+    instruction_set::amx};
 
 constexpr std::string_view name_of(instruction_set set) {
   switch (set) {
@@ -21,11 +33,40 @@ constexpr std::string_view name_of(instruction_set set) {
       return "avx2";
     case instruction_set::avx512:
       return "avx512";
+    case instruction_set::amx:
+      return "amx";
     case instruction_set::portable:
       break;
   }
   return "portable";
 }
+
+namespace detail {
+
+#if defined(__x86_64__)
+/// Bit `bit` of ecx (leaf 1) or edx (leaf 7) of the processor's description: what clang 14 cannot be
+/// asked by name.
+inline bool has_feature_bit(unsigned leaf, unsigned bit) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(leaf, 0, &a, &b, &c, &d) != 0 && ((leaf == 1 ? c : d) >> bit & 1U) != 0;
+}
+
+/// AMX in the processor, and the kernel's leave to use its tiles, asked for once.
+inline bool may_use_amx() {
+#if defined(__linux__)
+  static const bool may = [] {
+    constexpr long request_permission = 0x1023, tile_data = 18;
+    return has_feature_bit(7, 22) && has_feature_bit(7, 24) &&
+           syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  }();
+  return may;
+#else
+  return false;
+#endif
+}
+#endif
+
+}  // namespace detail
 
 /// True when this machine can run `set`.
 inline bool supports(instruction_set set) {
@@ -33,11 +74,13 @@ inline bool supports(instruction_set set) {
   switch (set) {
     case instruction_set::avx2:
       return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
-             __builtin_cpu_supports("f16c") != 0;
+             detail::has_feature_bit(1, 29);  // F16C
     case instruction_set::avx512:
       return supports(instruction_set::avx2) && __builtin_cpu_supports("avx512bw") != 0 &&
              __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
-             __builtin_cpu_supports("avx512bf16") != 0;
+             __builtin_cpu_supports("avx512bf16") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+    case instruction_set::amx:
+      return supports(instruction_set::avx512) && detail::may_use_amx();
     case instruction_set::portable:
       break;
   }
@@ -45,6 +88,7 @@ inline bool supports(instruction_set set) {
   return set == instruction_set::portable;
 }
 
+/// The fastest that this machine has, of those that were measured: amx was not, and must be asked for.
 inline instruction_set best_instruction_set() {
   for (const auto set : {instruction_set::avx512, instruction_set::avx2}) {
     if (supports(set)) {
@@ -56,14 +100,13 @@ inline instruction_set best_instruction_set() {
 
 /// The variant of this name. Throws when there is none or this machine cannot run it.
 inline instruction_set instruction_set_named(std::string_view name) {
-  for (const auto set :
-       {instruction_set::portable, instruction_set::avx2, instruction_set::avx512}) {
+  for (const instruction_set set : all_instruction_sets) {
     if (name == name_of(set)) {
       require(supports(set), "this machine has no ", name);
       return set;
     }
   }
-  fail("unknown instruction set \"", name, "\": portable, avx2 or avx512");
+  fail("unknown instruction set \"", name, "\": portable, avx2, avx512 or amx");
 }
 
 }  // namespace zoq

@@ -1,8 +1,8 @@
 // The CPU kernels of every instruction set, side by side. Each set has its own namespace, so that
 // translation units built with different flags can never merge or mix them.
 //
-//     zoq::detail::avx2::multiply_panel(avx2::f32_products{}, source, first, x, x_stride, rows, y,
-//                                        y_stride);
+//     zoq::detail::avx2::multiply_panel(avx2::f32_products{}, source, first, x, x_stride, {0, rows},
+//                                        y);
 //
 // Target attributes stand on the functions themselves: no -march is needed, and none is allowed in
 // zoq's own targets.
@@ -10,7 +10,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -19,9 +22,11 @@
 #include "zoq/core/config.hpp"
 #include "zoq/core/half.hpp"
 #include "zoq/exec/panel.hpp"
+#include "zoq/quant/float_formats.hpp"
 #include "zoq/quant/q4_0.hpp"
 #include "zoq/quant/q4_1.hpp"
 #include "zoq/quant/q8_0.hpp"
+#include "zoq/sparse/sparse_part.hpp"
 
 #ifdef __clang__
 #define ZOQ_UNROLL _Pragma("clang loop unroll(full)")
@@ -42,11 +47,11 @@ inline vec load(const float* p) { return vec{p[0], p[1], p[2], p[3]}; }
 inline void store(float* p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
 inline vec broadcast(float x) { return vec{x, x, x, x}; }
 inline vec multiply_add(vec a, vec b, vec sum) { return a * b + sum; }
-inline void transpose(const float* from, index_t from_stride, float* to, index_t to_stride) {
-  for (int i = 0; i < 4; ++i) {
-    for (int j = 0; j < 4; ++j) {
-      to[j * to_stride + i] = from[i * from_stride + j];
-    }
+inline vec zero_unless(bool keep, vec v) { return keep ? v : vec{}; }
+template <class Put>
+inline void turn_square(const float* from, index_t stride, Put put) {
+  for (int j = 0; j < 4; ++j) {
+    put(j, vec{from[j], from[stride + j], from[2 * stride + j], from[3 * stride + j]});
   }
 }
 #include "zoq/exec/kernels.inl"
@@ -69,10 +74,13 @@ ZOQ_TARGET inline vec load(const float* p) { return _mm256_loadu_ps(p); }
 ZOQ_TARGET inline void store(float* p, vec v) { _mm256_storeu_ps(p, v); }
 ZOQ_TARGET inline vec broadcast(float x) { return _mm256_set1_ps(x); }
 ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm256_fmadd_ps(a, b, sum); }
-ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* to,
-                                 index_t to_stride) {
+ZOQ_TARGET inline vec zero_unless(bool keep, vec v) {
+  return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(-static_cast<int>(keep))));
+}
+template <class Put>
+ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
   __m256 row[8], pair[8], quad[8];
-  ZOQ_UNROLL for (int i = 0; i < 8; ++i) { row[i] = load(from + i * from_stride); }
+  ZOQ_UNROLL for (int i = 0; i < 8; ++i) { row[i] = load(from + i * stride); }
   ZOQ_UNROLL for (int i = 0; i < 8; i += 2) {
     pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
     pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
@@ -84,8 +92,8 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
     quad[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
   }
   ZOQ_UNROLL for (int i = 0; i < 4; ++i) {
-    store(to + i * to_stride, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20));
-    store(to + (i + 4) * to_stride, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31));
+    put(i, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20));
+    put(i + 4, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31));
   }
 }
 #include "zoq/exec/kernels.inl"
@@ -98,10 +106,10 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
 
 namespace zoq::detail::avx512 {
 
-#define ZOQ_TARGET                                                     \
-  __attribute__((                                                      \
-      target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma," \
-             "f16c")))
+#define ZOQ_TARGET                                                       \
+  __attribute__((                                                        \
+      target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni," \
+             "avx2,fma,f16c")))
 #define ZOQ_LANES 16
 #define ZOQ_ROWS 6  // 24 sums + 4 weights + 1 input of 32 registers
 #define ZOQ_VECS 4
@@ -115,11 +123,14 @@ ZOQ_TARGET inline vec load(const float* p) { return _mm512_loadu_ps(p); }
 ZOQ_TARGET inline void store(float* p, vec v) { _mm512_storeu_ps(p, v); }
 ZOQ_TARGET inline vec broadcast(float x) { return _mm512_set1_ps(x); }
 ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm512_fmadd_ps(a, b, sum); }
-ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* to,
-                                 index_t to_stride) {
+ZOQ_TARGET inline vec zero_unless(bool keep, vec v) {
+  return _mm512_maskz_mov_ps(static_cast<__mmask16>(-static_cast<int>(keep)), v);
+}
+template <class Put>
+ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
   __m512 row[16], pair[16],
       quad[16];  // quad[4 g + c]: columns c, 4 + c, ... of rows 4 g to 4 g + 3
-  ZOQ_UNROLL for (int i = 0; i < 16; ++i) { row[i] = load(from + i * from_stride); }
+  ZOQ_UNROLL for (int i = 0; i < 16; ++i) { row[i] = load(from + i * stride); }
   ZOQ_UNROLL for (int i = 0; i < 16; i += 2) {
     pair[i] = _mm512_maskz_unpacklo_ps(every, row[i], row[i + 1]);
     pair[i + 1] = _mm512_maskz_unpackhi_ps(every, row[i], row[i + 1]);
@@ -135,17 +146,19 @@ ZOQ_TARGET inline void transpose(const float* from, index_t from_stride, float* 
     const __m512 high01 = _mm512_maskz_shuffle_f32x4(every, quad[c], quad[c + 4], 0xee);
     const __m512 low23 = _mm512_maskz_shuffle_f32x4(every, quad[c + 8], quad[c + 12], 0x44);
     const __m512 high23 = _mm512_maskz_shuffle_f32x4(every, quad[c + 8], quad[c + 12], 0xee);
-    store(to + c * to_stride, _mm512_maskz_shuffle_f32x4(every, low01, low23, 0x88));
-    store(to + (c + 4) * to_stride, _mm512_maskz_shuffle_f32x4(every, low01, low23, 0xdd));
-    store(to + (c + 8) * to_stride, _mm512_maskz_shuffle_f32x4(every, high01, high23, 0x88));
-    store(to + (c + 12) * to_stride, _mm512_maskz_shuffle_f32x4(every, high01, high23, 0xdd));
+    put(c, _mm512_maskz_shuffle_f32x4(every, low01, low23, 0x88));
+    put(c + 4, _mm512_maskz_shuffle_f32x4(every, low01, low23, 0xdd));
+    put(c + 8, _mm512_maskz_shuffle_f32x4(every, high01, high23, 0x88));
+    put(c + 12, _mm512_maskz_shuffle_f32x4(every, high01, high23, 0xdd));
   }
 }
 #include "zoq/exec/decode_avx512.inl"
-#define ZOQ_HAS_BF16
+#define ZOQ_HAS_DOT_PRODUCTS
 #include "zoq/exec/kernels.inl"
-#undef ZOQ_HAS_BF16
+#undef ZOQ_HAS_DOT_PRODUCTS
 #include "zoq/exec/bf16_avx512.inl"
+#include "zoq/exec/i8_avx512.inl"
+#include "zoq/exec/tiles_amx.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
 #undef ZOQ_ROWS

@@ -5,86 +5,132 @@
 // No include guard: that is the point.
 // SPDX-License-Identifier: Apache-2.0
 
-inline constexpr int tile_rows = ZOQ_ROWS;
-inline constexpr int panel_width = ZOQ_VECS * ZOQ_LANES;
-
 /// Products of floats: a step of a panel is one column.
 struct f32_products {
   using input = float;
   static constexpr index_t columns = 1;  // of a step
-  static constexpr index_t width = panel_width;
+  static constexpr index_t words = 1;    // floats that a panel holds for each step and output
+  static constexpr int rows = ZOQ_ROWS;  // of a tile
+  static constexpr int vecs = ZOQ_VECS;
+  static constexpr index_t lanes = ZOQ_LANES;
+  static constexpr index_t width = vecs * ZOQ_LANES;  // outputs of a panel
   ZOQ_TARGET static vec spread(const input* a) { return broadcast(*a); }
   ZOQ_TARGET static vec add(vec input, vec weight, vec sum) {
     return multiply_add(input, weight, sum);
   }
 };
 
-/// y[m, j] = (resume ? y[m, j] : 0) + sum_k a[m, k] panel[k, j] for M rows and a whole panel.
+/// How a stretch of the depth begins and ends: it goes on with the sums of earlier ones; after it,
+/// the second row of every pair, a difference so far, gets the first one on top.
+struct stretch_ends {
+  bool resume, join_pairs;
+};
+
+template <std::size_t M, std::size_t Vecs>
+ZOQ_TARGET inline void store_tile(const vec (&sum)[M][Vecs], stretch_ends ends, float* const* y) {
+  ZOQ_UNROLL for (std::size_t m = 0; m < M; ++m) {
+    ZOQ_UNROLL for (std::size_t v = 0; v < Vecs; ++v) {
+      const bool join = m % 2 == 1 && ends.join_pairs;
+      store(y[m] + v * ZOQ_LANES,
+            join ? multiply_add(sum[m - m % 2][v], broadcast(1.0f), sum[m][v]) : sum[m][v]);
+    }
+  }
+}
+
+/// y[m][j] = (resume ? y[m][j] : 0) + sum_k a[m, k] panel[k, j] for M rows and a whole panel.
 /// The sum runs over k in order, one fused multiply-add each: so a row's bits depend neither on
 /// the tile that it falls in nor on the rows beside it.
-template <class Products, int M>
-ZOQ_TARGET inline void multiply_tile(const typename Products::input* a, index_t a_stride,
-                                     const float* panel, index_t steps, bool resume, float* y,
-                                     index_t y_stride) {
-  vec sum[static_cast<std::size_t>(M)][ZOQ_VECS];
+template <int M, class Products>
+ZOQ_TARGET inline void multiply_tile(Products, const typename Products::input* a, index_t a_stride,
+                                     const float* panel, index_t steps, stretch_ends ends,
+                                     float* const* y) {
+  constexpr int vecs = Products::vecs;
+  vec sum[static_cast<std::size_t>(M)][static_cast<std::size_t>(vecs)];
   ZOQ_UNROLL for (int m = 0; m < M; ++m) {
-    ZOQ_UNROLL for (int v = 0; v < ZOQ_VECS; ++v) {
-      sum[m][v] = resume ? load(y + m * y_stride + v * ZOQ_LANES) : broadcast(0.0f);
+    ZOQ_UNROLL for (int v = 0; v < vecs; ++v) {
+      sum[m][v] = ends.resume ? load(y[m] + v * ZOQ_LANES) : broadcast(0.0f);
     }
   }
   for (index_t k = 0; k < steps; ++k) {
-    vec weight[ZOQ_VECS];
-    ZOQ_UNROLL for (int v = 0; v < ZOQ_VECS; ++v) {
-      weight[v] = load(panel + k * panel_width + v * ZOQ_LANES);
+    vec weight[static_cast<std::size_t>(vecs)];
+    ZOQ_UNROLL for (int v = 0; v < vecs; ++v) {
+      weight[v] = load(panel + k * Products::width + v * ZOQ_LANES);
     }
     ZOQ_UNROLL for (int m = 0; m < M; ++m) {
       const vec input = Products::spread(a + m * a_stride + k);
-      ZOQ_UNROLL for (int v = 0; v < ZOQ_VECS; ++v) {
+      ZOQ_UNROLL for (int v = 0; v < vecs; ++v) {
         sum[m][v] = Products::add(input, weight[v], sum[m][v]);
       }
     }
   }
-  ZOQ_UNROLL for (int m = 0; m < M; ++m) {
-    ZOQ_UNROLL for (int v = 0; v < ZOQ_VECS; ++v) {
-      store(y + m * y_stride + v * ZOQ_LANES, sum[m][v]);
-    }
-  }
+  store_tile(sum, ends, y);
 }
 
-/// `multiply_tile` for a number of rows known at run time, 1 to tile_rows.
-template <class Products, int M = tile_rows>
-ZOQ_TARGET inline void multiply_rows(index_t rows, const typename Products::input* a,
-                                     index_t a_stride, const float* panel, index_t steps,
-                                     bool resume, float* y, index_t y_stride) {
+/// `multiply_tile` for a number of rows known at run time, 1 to Products::rows.
+template <class Products, int M = Products::rows>
+ZOQ_TARGET inline void multiply_rows(Products products, index_t rows,
+                                     const typename Products::input* a, index_t a_stride,
+                                     const float* panel, index_t steps, stretch_ends ends,
+                                     float* const* y) {
   if (rows == M) {
-    multiply_tile<Products, M>(a, a_stride, panel, steps, resume, y, y_stride);
+    multiply_tile<M>(products, a, a_stride, panel, steps, ends, y);
   } else if constexpr (M > 1) {
-    multiply_rows<Products, M - 1>(rows, a, a_stride, panel, steps, resume, y, y_stride);
+    multiply_rows<Products, M - 1>(products, rows, a, a_stride, panel, steps, ends, y);
   }
 }
 
-/// ZOQ_LANES rows of `w` from `first` on, columns [begin, begin + count), turned so that a vector
-/// holds one column: out[c * stride + lane]. Lanes beyond the last row repeat it. begin and count are
-/// multiples of the block. Any format, through its decode; some have a faster overload.
+/// Where a turned square goes: over what is there, or on top of it. put(i, vector i).
+struct store_rows {
+  float* to;
+  index_t stride;
+  ZOQ_TARGET void operator()(index_t i, vec v) const { store(to + i * stride, v); }
+};
+struct add_to_rows {
+  float* to;
+  index_t stride;
+  ZOQ_TARGET void operator()(index_t i, vec v) const {
+    float* at = to + i * stride;
+    store(at, multiply_add(v, broadcast(1.0f), load(at)));
+  }
+};
+
+/// ZOQ_LANES rows of `w` from `first` on, columns [begin, begin + count), as floats: out[lane * stride
+/// + c], the rest of the stride filled with 0. Lanes beyond the last row repeat it. begin and count are
+/// multiples of the block.
 template <quant_scheme S>
-ZOQ_TARGET ZOQ_FLATTEN inline void decode_columns(const packed_view<S>& w, index_t first,
-                                                  index_t begin, index_t count, float* out,
-                                                  index_t stride) {
+ZOQ_TARGET ZOQ_FLATTEN inline void decode_rows(const packed_view<S>& w, index_t first,
+                                               index_t begin, index_t count, index_t stride,
+                                               float* out) {
+  for (index_t lane = 0; lane < ZOQ_LANES; ++lane, out += stride) {
+    const index_t o = std::min(first + lane, w.shape[0] - 1);
+    const typename S::row row = w.row(o);
+    const typename S::block* block = &w.block(o, begin / S::block_size);
+    index_t i = 0;
+    if constexpr (requires { widen(block); }) {
+      for (; i + ZOQ_LANES <= count; i += ZOQ_LANES, block += ZOQ_LANES) {
+        store(out + i, widen(block));
+      }
+    }
+    for (; i < count; i += S::block_size, ++block) {
+      S::decode(row, *block, out + i);
+    }
+    std::fill(out + count, out + stride, 0.0f);
+  }
+}
+
+/// The same, turned so that a vector holds one column: out[c * stride + lane]. Any format, through its
+/// decode; some have a faster overload.
+template <quant_scheme S>
+ZOQ_TARGET inline void decode_columns(const packed_view<S>& w, index_t first, index_t begin,
+                                      index_t count, float* out, index_t stride) {
   constexpr index_t stretch = S::block_size > 32 ? S::block_size : 32;
   alignas(64) float rows[static_cast<std::size_t>(ZOQ_LANES * stretch)];
   for (index_t c = 0; c < count; c += stretch) {
     const index_t n = std::min(stretch, count - c);
-    for (index_t lane = 0; lane < ZOQ_LANES; ++lane) {
-      const index_t o = std::min(first + lane, w.shape[0] - 1);
-      const typename S::row row = w.row(o);
-      const typename S::block* block = &w.block(o, (begin + c) / S::block_size);
-      for (index_t i = 0; i < n; i += S::block_size, ++block) {
-        S::decode(row, *block, rows + lane * stretch + i);
-      }
-    }
+    decode_rows(w, first, begin + c, n, stretch, rows);
     index_t i = 0;
     for (; i + ZOQ_LANES <= n; i += ZOQ_LANES) {
-      transpose(rows + i, stretch, out + (c + i) * stride, stride);
+      turn_square(rows + i, stretch, store_rows{out + (c + i) * stride, stride});
     }
     for (; i < n; ++i) {
       for (index_t lane = 0; lane < ZOQ_LANES; ++lane) {
@@ -98,20 +144,22 @@ ZOQ_TARGET ZOQ_FLATTEN inline void decode_columns(const packed_view<S>& w, index
 template <class Source>
 ZOQ_TARGET ZOQ_FLATTEN inline void fill_panel(f32_products, const Source& source, index_t first,
                                               index_t begin, index_t depth, float* panel) {
-  const index_t width = std::min<index_t>(panel_width, source.outputs() - first);
-  source.template fill<panel_width>(first, width, begin, depth, panel);
+  constexpr int wide = f32_products::width;
+  const index_t width = std::min<index_t>(wide, source.outputs() - first);
+  source.template fill<wide>(first, width, begin, depth, panel);
 }
 template <quant_scheme S>
 ZOQ_TARGET inline void fill_panel(f32_products, const row_panels<S>& source, index_t first,
                                   index_t begin, index_t depth, float* panel) {
-  for (index_t v = 0; v < panel_width && first + v < source.outputs(); v += ZOQ_LANES) {
-    decode_columns(source.w, first + v, begin, depth, panel + v, panel_width);
+  constexpr index_t width = f32_products::width;
+  for (index_t v = 0; v < width && first + v < source.outputs(); v += ZOQ_LANES) {
+    decode_columns(source.w, first + v, begin, depth, panel + v, width);
   }
 }
 
-#ifndef ZOQ_HAS_BF16
-/// Products of values rounded to bfloat16, where there is no instruction for them: the values stay
-/// floats, the products of two are exact.
+#ifndef ZOQ_HAS_DOT_PRODUCTS
+/// Products of rounded values where there is no instruction for them: the values stay floats, the
+/// products of two are exact or nearly.
 struct bf16_products : f32_products {
   ZOQ_TARGET static void round(const float* x, index_t n, float* out) {
     for (index_t i = 0; i < n; ++i) {
@@ -123,46 +171,216 @@ template <quant_scheme S>
 ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, index_t first,
                                   index_t begin, index_t depth, float* panel) {
   fill_panel(f32_products{}, source, first, begin, depth, panel);
-  bf16_products::round(panel, depth * panel_width, panel);
+  bf16_products::round(panel, depth * f32_products::width, panel);
+}
+struct i8_products : f32_products {
+  static constexpr index_t block = 64;
+  static constexpr float tiny = 0x1p-120f;  // what is smaller becomes 0: 127 / it would be infinite
+  ZOQ_TARGET static void round(const float* x, index_t n, float* out) {
+    for (index_t c = 0; c < n; c += block) {
+      const index_t count = std::min(block, n - c);
+      float largest = 0;
+      for (index_t i = 0; i < count; ++i) {
+        largest = std::max(largest, std::fabs(x[c + i]));
+      }
+      const float scale = largest / 127, inverse = largest > tiny ? 127 / largest : 0.0f;
+      for (index_t i = 0; i < count; ++i) {
+        out[c + i] = std::nearbyint(x[c + i] * inverse) * scale;
+      }
+    }
+  }
+};
+template <quant_scheme S>
+ZOQ_TARGET inline void fill_panel(i8_products, const row_panels<S>& source, index_t first,
+                                  index_t begin, index_t depth, float* panel) {
+  fill_panel(f32_products{}, source, first, begin, depth, panel);
 }
 #endif
 
-/// y[r, first + j] = sum_k a[r, k] w[first + j, k] for `rows` rows and the panel of outputs at
-/// `first`. Every weight is decoded once, whatever the number of rows.
-template <class Products, class Source>
+/// A row of inputs as Products takes them: x, or x - minus where there is one. n values.
+template <class Products>
+ZOQ_TARGET inline void round_row(Products, const float* x, const float* minus, index_t n,
+                                 typename Products::input* out) {
+  if (minus == nullptr) {
+    return Products::round(x, n, out);
+  }
+  constexpr index_t most = 512;  // a multiple of every block
+  alignas(64) float difference[most];
+  for (index_t c = 0; c < n; c += most) {
+    const index_t count = std::min(most, n - c);
+    for (index_t i = 0; i < count; ++i) {
+      difference[i] = x[c + i] - minus[c + i];
+    }
+    Products::round(difference, count, out + c / Products::columns);
+  }
+}
+
+/// A run of slots through one panel.
+template <class Products>
+ZOQ_TARGET inline void multiply_slots(Products products, const typename Products::input* a,
+                                      index_t a_stride, const slot_range& slots, const float* panel,
+                                      index_t steps, stretch_ends ends, index_t first,
+                                      index_t width, const output_rows& y, fetch_ahead& next) {
+  constexpr index_t wide = Products::width;
+  // Even tiles rather than a short tail; of pairs, whole ones.
+  const index_t unit = y.pairs ? 2 : 1, units = slots.count / unit;
+  const index_t tiles = (slots.count + Products::rows - 1) / Products::rows;
+  for (index_t t = 0; t < tiles; ++t) {
+    const index_t slot = slots.first + units * t / tiles * unit;
+    const index_t count = slots.first + units * (t + 1) / tiles * unit - slot;
+    float* to[static_cast<std::size_t>(Products::rows)];
+    for (index_t m = 0; m < count; ++m) {
+      to[m] = y.slot(slot + m) + first;
+    }
+    const auto* from = a + slot * a_stride;
+    next.some();
+    if (width == wide) {
+      multiply_rows(products, count, from, a_stride, panel, steps, ends, to);
+    } else {  // the last panel is narrow: go through a whole tile
+      alignas(64) float tile[static_cast<std::size_t>(Products::rows * wide)] = {};
+      float* whole[static_cast<std::size_t>(Products::rows)];
+      for (index_t m = 0; m < count; ++m) {
+        whole[m] = tile + m * wide;
+        std::copy_n(to[m], width, whole[m]);
+      }
+      multiply_rows(products, count, from, a_stride, panel, steps, ends, whole);
+      for (index_t m = 0; m < count; ++m) {
+        std::copy_n(whole[m], width, to[m]);
+      }
+    }
+  }
+}
+
+/// y[slot][first + j] = sum_k a[slot, k] w[first + j, k] for the slots and the panel of outputs at
+/// `first`. Every weight is decoded once, whatever the number of rows. `after(slots, width)` follows
+/// each run of slots, while their outputs are near.
+template <class Products, class Source, class After>
 ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, index_t first,
                                       const typename Products::input* a, index_t a_stride,
-                                      index_t rows, float* y, index_t y_stride) {
-  alignas(64) float panel[panel_depth * panel_width];
-  constexpr index_t most = panel_depth * Products::columns;  // columns of a panel
-  const index_t width = std::min<index_t>(panel_width, source.outputs() - first);
-  const index_t tiles = (rows + tile_rows - 1) / tile_rows;
+                                      const slot_range& slots, const output_rows& y,
+                                      const After& after) {
+  constexpr index_t words = Products::words * Products::width;        // floats of a step
+  constexpr index_t most = panel_floats / words * Products::columns;  // columns of a panel
+  constexpr index_t together = 192;  // slots of a run: a multiple of tiles and of turned squares
+  alignas(64) float panel[panel_floats];
+  const index_t width = std::min<index_t>(Products::width, source.outputs() - first);
   const index_t stretches = std::max<index_t>(1, (source.depth() + most - 1) / most);
   // Nearly even stretches of whole granules. `most` is a multiple of these, so none is longer.
+  const index_t granule = std::max(source.granule(), Products::columns);
   const index_t even = (source.depth() + stretches - 1) / stretches;
-  const index_t stretch = (even + source.granule() - 1) / source.granule() * source.granule();
-  index_t begin = 0;
-  for (index_t s = 0; s < stretches; ++s) {
-    const index_t end = std::min(begin + stretch, source.depth());
-    fill_panel(products, source, first, begin, end - begin, panel);
-    const index_t steps = (end - begin + Products::columns - 1) / Products::columns;
-    for (index_t t = 0; t < tiles; ++t) {  // even tiles rather than a short tail
-      const index_t row = rows * t / tiles;
-      const index_t count = rows * (t + 1) / tiles - row;
-      const auto* from = a + row * a_stride + begin / Products::columns;
-      float* to = y + row * y_stride + first;
-      if (width == panel_width) {
-        multiply_rows<Products>(count, from, a_stride, panel, steps, s != 0, to, y_stride);
-      } else {  // the last panel is narrow: go through a whole tile
-        alignas(64) float tile[tile_rows * panel_width] = {};
-        for (index_t m = 0; m < count; ++m) {
-          std::copy_n(to + m * y_stride, width, tile + m * panel_width);
-        }
-        multiply_rows<Products>(count, from, a_stride, panel, steps, s != 0, tile, panel_width);
-        for (index_t m = 0; m < count; ++m) {
-          std::copy_n(tile + m * panel_width, width, to + m * y_stride);
+  const index_t stretch = std::max(granule, (even + granule - 1) / granule * granule);
+  fetch_ahead next(source, first + width, Products::width,
+                   stretches * ((slots.count + Products::rows - 1) / Products::rows));
+  for (index_t begin = 0; begin == 0 || begin < source.depth(); begin += stretch) {
+    const index_t depth = std::min(stretch, source.depth() - begin);
+    const bool last = begin + depth == source.depth();
+    fill_panel(products, source, first, begin, depth, panel);
+    for (index_t run = 0; run < slots.count; run += together) {
+      const slot_range some{slots.first + run, std::min(together, slots.count - run)};
+      multiply_slots(products, a + begin / Products::columns, a_stride, some, panel,
+                     (depth + Products::columns - 1) / Products::columns,
+                     {begin != 0, y.pairs && last}, first, width, y, next);
+      if (last) {
+        after(some, width);
+      }
+    }
+  }
+}
+
+/// A block of at most ZOQ_LANES rows of x turned: out[c * stride + r] = x[r, c], 0 for rows that are
+/// not there. x: [rows, columns].
+template <class Products>
+ZOQ_TARGET inline void turn_rows(Products, const float* x, index_t rows, index_t columns,
+                                 float* out, index_t stride) {
+  index_t c = 0;
+  if (rows == ZOQ_LANES) {
+    for (; c + ZOQ_LANES <= columns; c += ZOQ_LANES) {
+      turn_square(x + c, columns, store_rows{out + c * stride, stride});
+    }
+  }
+  for (; c < columns; ++c) {
+    for (index_t r = 0; r < ZOQ_LANES; ++r) {
+      out[c * stride + r] = r < rows ? x[r * columns + c] : 0.0f;
+    }
+  }
+}
+
+/// The entries [begin, end) of a part, whose outputs lie within ZOQ_LANES of `first`, times inputs of
+/// Squares times ZOQ_LANES rows: vector o - first of square s of `sums` becomes the sum over the
+/// entries of output o. Vectors hold rows: the inputs of an entry, turned, lie side by side. Every
+/// entry stores what its output has so far: there is nothing to predict, and nothing to wait for.
+template <int Squares>
+ZOQ_TARGET inline void sum_entries(const sparse_part& part, const float* value, index_t begin,
+                                   index_t end, index_t first, const float* x, index_t x_stride,
+                                   float* sums) {
+  vec sum[static_cast<std::size_t>(Squares)];
+  ZOQ_UNROLL for (int s = 0; s < Squares; ++s) { sum[s] = broadcast(0.0f); }
+  std::int32_t before = -1;
+  for (index_t j = begin; j < end; ++j) {
+    const std::int32_t o = part.row.data[j];
+    const float* in = x + part.column.data[j] * x_stride;
+    float* out = sums + (o - first) * ZOQ_LANES;
+    ZOQ_UNROLL for (int s = 0; s < Squares; ++s) {
+      sum[s] = multiply_add(broadcast(value[j]), load(in + s * ZOQ_LANES),
+                            zero_unless(o == before, sum[s]));
+      store(out + s * ZOQ_LANES * ZOQ_LANES, sum[s]);
+    }
+    before = o;
+  }
+}
+
+/// y[r, o] += sum of value[j] x[r, column[j]] over those entries j of output o, for rows [row, row +
+/// rows) of a branch. `x` is the branch's part of the turned inputs, `y` its first row.
+ZOQ_TARGET inline void add_entries(const sparse_part& part, const float* value, index_t begin,
+                                   index_t end, index_t first, index_t width, index_t row,
+                                   index_t rows, const float* x, index_t x_stride, float* y,
+                                   index_t y_stride) {
+  constexpr index_t square = ZOQ_LANES * ZOQ_LANES;
+  constexpr int together = 2;  // squares
+  alignas(64) float sums[together * square] = {};
+  for (index_t block = row / ZOQ_LANES * ZOQ_LANES; block < row + rows;) {
+    const bool both = block + together * ZOQ_LANES <= row + rows;
+    if (both) {
+      sum_entries<together>(part, value, begin, end, first, x + block, x_stride, sums);
+    } else {
+      sum_entries<1>(part, value, begin, end, first, x + block, x_stride, sums);
+    }
+    for (int s = 0; s < (both ? together : 1); ++s, block += ZOQ_LANES) {
+      const index_t last = std::min(block + ZOQ_LANES, row + rows);
+      if (width == ZOQ_LANES && block >= row && last == block + ZOQ_LANES) {
+        turn_square(sums + s * square, ZOQ_LANES,
+                    add_to_rows{y + block * y_stride + first, y_stride});
+      } else {  // some rows or outputs of the square only
+        for (index_t i = 0; i < width; ++i) {
+          for (index_t r = std::max(block, row); r < last; ++r) {
+            y[r * y_stride + first + i] += sums[s * square + i * ZOQ_LANES + r - block];
+          }
         }
       }
+    }
+  }
+}
+
+/// The part's values on top of the outputs [first, first + width) of the slots, each branch's own.
+template <class Products>
+ZOQ_TARGET inline void add_part(Products, index_t first, index_t width, const slot_range& slots,
+                                const turned_rows& x, const sparse_part& part,
+                                const output_rows& y) {
+  const std::int32_t* output = part.row.data;
+  const index_t n = part.row.shape[0];
+  index_t begin = std::lower_bound(output, output + n, first) - output;
+  for (index_t at = first; at < first + width && begin < n; at += ZOQ_LANES) {
+    const index_t here = std::min<index_t>(ZOQ_LANES, first + width - at);
+    index_t end = begin;
+    while (end < n && output[end] < at + here) {
+      ++end;
+    }
+    if (end != begin) {
+      y.for_each_branch(slots, [&](index_t branch, index_t row, index_t rows) ZOQ_TARGET {
+        add_entries(part, part.values.data + branch * part.values.shape[1] + part.first, begin, end,
+                    at, here, row, rows, x.data + branch * x.per_branch, x.stride,
+                    y.data + branch * y.per_branch * y.columns, y.columns);
+      });
     }
     begin = end;
   }

@@ -1,5 +1,5 @@
 // Panels: what the matrix kernel multiplies rows with. A panel holds `width` outputs over a stretch
-// of the depth, decoded to float and laid out as the kernel reads it:
+// of the depth, decoded and laid out as the kernel reads it; in float
 //
 //     panel[k * width + j] = the weight of output (first + j) at depth (depth_first + k)
 //
@@ -7,14 +7,70 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+
 #include "zoq/core/config.hpp"
 #include "zoq/quant/packed_view.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
 namespace zoq::detail {
 
-// Steps of a panel: with 64 outputs 196 KB, which stay in a second-level cache while the rows pass.
-inline constexpr index_t panel_depth = 768;
+// Of a panel: 192 KB, which stay in a second-level cache while the rows pass.
+inline constexpr index_t panel_floats = 768 * 64;
+
+/// Inputs of a product in the order in which they are multiplied.
+struct slot_range {
+  index_t first, count;  // of pairs both are even
+};
+
+/// The rows of y that a product writes. A slot is a row; but of a stack of pairs, slots 2 i and
+/// 2 i + 1 are row i of a pair's two branches, so that a tile holds both.
+struct output_rows {
+  float* data;         // [branches * T, columns]
+  index_t columns;     // of y
+  index_t per_branch;  // T
+  bool pairs;
+
+  [[nodiscard]] index_t row(index_t slot) const {
+    if (!pairs) {
+      return slot;
+    }
+    const index_t within = slot % (2 * per_branch);
+    return slot - within + within % 2 * per_branch + within / 2;
+  }
+  [[nodiscard]] float* slot(index_t s) const { return data + row(s) * columns; }
+
+  /// f(branch, first of its rows, rows) for every branch that has rows among the slots.
+  template <class F>
+  void for_each_branch(const slot_range& slots, const F& f) const {
+    const index_t together = pairs ? 2 * per_branch : per_branch;  // slots that interleave
+    for (index_t s = slots.first; s < slots.first + slots.count;) {
+      const index_t group = s / together;
+      const index_t end = std::min((group + 1) * together, slots.first + slots.count);
+      const index_t branches = pairs ? 2 : 1;
+      const index_t first = (s - group * together) / branches;
+      for (index_t b = 0; b < branches; ++b) {
+        f(group * branches + b, first, (end - s) / branches);
+      }
+      s = end;
+    }
+  }
+};
+
+/// What follows a run of slots where nothing does.
+struct nothing_after {
+  void operator()(const slot_range&, index_t) const {}
+};
+
+/// x turned, so that the inputs of one column lie side by side: row t of branch b is at
+/// data[c * stride + b * per_branch + t]. Branches begin at multiples of every vector.
+struct turned_rows {
+  static constexpr index_t multiple = 16;
+  float* data = nullptr;   // [C, stride]
+  index_t stride = 0;      // at least branches * per_branch
+  index_t per_branch = 0;  // T, rounded up
+};
 
 /// Outputs are the rows of W, the depth its columns: y = x W^T.
 template <quant_scheme S>
@@ -23,6 +79,11 @@ struct row_panels {
 
   [[nodiscard]] index_t outputs() const { return w.shape[0]; }
   [[nodiscard]] index_t depth() const { return w.shape[1]; }
+  /// Where the blocks of output o begin.
+  [[nodiscard]] const std::byte* bytes_of(index_t o) const {
+    return reinterpret_cast<const std::byte*>(w.blocks) +
+           o * (w.shape[1] / S::block_size) * static_cast<index_t>(sizeof(typename S::block));
+  }
   /// Panels begin at multiples of this depth.
   [[nodiscard]] static constexpr index_t granule() {
     return S::block_size > 32 ? S::block_size : 32;
@@ -42,6 +103,34 @@ struct row_panels {
       }
     }
   }
+};
+
+/// Asks for the bytes of the panel that comes next, some with every tile: they are read once and far
+/// apart, which no hardware foresees.
+class fetch_ahead {
+ public:
+  template <class Source>
+  fetch_ahead(const Source& source, index_t first, index_t width, index_t tiles) {
+    if constexpr (requires { source.bytes_of(first); }) {
+      const index_t last = std::min(first + width, source.outputs());
+      if (first < last) {
+        at_ = source.bytes_of(first);
+        end_ = source.bytes_of(last);
+        each_ = ((end_ - at_) / line + tiles) / std::max<index_t>(tiles, 1);
+      }
+    }
+  }
+  void some() {
+    for (index_t i = 0; i < each_ && at_ < end_; ++i, at_ += line) {
+      __builtin_prefetch(at_, 0, 2);
+    }
+  }
+
+ private:
+  static constexpr index_t line = 64;
+  const std::byte* at_ = nullptr;
+  const std::byte* end_ = nullptr;
+  index_t each_ = 0;  // lines
 };
 
 /// Outputs are the columns of W, the depth its rows: dx = dy W.

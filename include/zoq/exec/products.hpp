@@ -1,8 +1,8 @@
 // The three products of a linear layer on the CPU: panels over the threads, by the kernels of the
 // chosen instruction set.
 //
-//     detail::product_settings how{all, instruction_set::avx512, compute::bf16, workspace};
-//     detail::multiply_forward(how, x, w, y);      // y = x W^T
+//     detail::product_settings how{all, instruction_set::avx512, compute::bf16, rounded, turned};
+//     detail::multiply_forward(how, x, stack, layers);      // y = x W^T for every layer
 //
 // These are the only functions that take long to compile. A program of many files links zoq::kernels,
 // which has them compiled once; what they do is the same.
@@ -11,14 +11,17 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 
 #include "zoq/core/config.hpp"
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/instruction_set.hpp"
 #include "zoq/exec/kernels.hpp"
+#include "zoq/exec/linear_layer.hpp"
 #include "zoq/exec/panel.hpp"
 #include "zoq/exec/workers.hpp"
 #include "zoq/quant/formats.hpp"
+#include "zoq/tensor/branch_stack.hpp"
 #include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
@@ -29,43 +32,47 @@ struct product_settings {
   instruction_set kernels;
   compute products;              // of the forward product
   buffer<std::byte>& workspace;  // rounded inputs
+  buffer<float>& turned;         // inputs by columns
+};
+
+// How many parts of the rows each panel is cut into: few panels for many threads are split, and
+// decoded once for each part.
+inline index_t parts_of_rows(index_t threads, index_t panels, index_t rows) {
+  const index_t wanted = threads == 1 || panels == 0 ? 1 : (3 * threads + panels - 1) / panels;
+  return std::clamp<index_t>(wanted, 1, std::max<index_t>(1, rows / 48));
+}
+
+/// Part `part` of `parts` of the slots; of pairs, whole ones.
+inline slot_range part_of(index_t part, index_t parts, index_t slots, bool pairs) {
+  const index_t unit = pairs ? 2 : 1;
+  const index_t first = slots / unit * part / parts * unit;
+  return {first, slots / unit * (part + 1) / parts * unit - first};
+}
+
+template <class Products>
+constexpr index_t panels_of(index_t outputs) {
+  return (outputs + Products::width - 1) / Products::width;
+}
+
+/// Products that round their inputs, and so need them copied.
+template <class Products>
+concept rounds = requires(const float* x, typename Products::input* out) {
+  Products::round(x, index_t{}, out);
 };
 
 // y[r, o] = sum_k a[r, k] w[o, k], the panels of `source` over the threads.
 template <class Products, class Source>
 void multiply_panels(const product_settings& how, const Source& source,
-                     const typename Products::input* a, index_t a_stride, tensor_view<float, 2> y) {
-  const index_t rows = y.shape[0];
-  const index_t panels = (source.outputs() + Products::width - 1) / Products::width;
-  // Few panels for many threads: split the rows too, and decode a panel once for each part.
-  const index_t threads = how.all.count();
-  const index_t wanted = threads == 1 || panels == 0 ? 1 : (3 * threads + panels - 1) / panels;
-  const index_t parts = std::clamp<index_t>(wanted, 1, std::max<index_t>(1, rows / 48));
+                     tensor_view<const float, 2> a, tensor_view<float, 2> y) {
+  const output_rows out{y.data, y.shape[1], y.shape[0], false};
+  const index_t panels = panels_of<Products>(source.outputs());
+  const index_t parts = parts_of_rows(how.all.count(), panels, y.shape[0]);
   how.all.split(panels * parts, 1, [&](index_t begin, index_t end) {
     for (index_t task = begin; task < end; ++task) {
-      const index_t part = task % parts;
-      const index_t first = rows * part / parts;
-      const index_t count = rows * (part + 1) / parts - first;
-      multiply_panel(Products{}, source, task / parts * Products::width, a + first * a_stride,
-                     a_stride, count, y.data + first * y.shape[1], y.shape[1]);
+      multiply_panel(Products{}, source, task / parts * Products::width, a.data, a.shape[1],
+                     part_of(task % parts, parts, y.shape[0], false), out, nothing_after{});
     }
   });
-}
-
-template <class Products, class Source>
-void multiply_rounded(const product_settings& how, const Source& source,
-                      tensor_view<const float, 2> a, tensor_view<float, 2> y) {
-  using input = typename Products::input;
-  const index_t columns = a.shape[1];
-  const index_t stride = (columns + Products::columns - 1) / Products::columns;
-  how.workspace.reserve(a.shape[0] * stride * static_cast<index_t>(sizeof(input)));
-  auto* rounded = reinterpret_cast<input*>(how.workspace.data());
-  how.all.split(a.shape[0], 16, [&](index_t begin, index_t end) {
-    for (index_t r = begin; r < end; ++r) {
-      Products::round(a.data + r * columns, columns, rounded + r * stride);
-    }
-  });
-  multiply_panels<Products>(how, source, rounded, stride, y);
 }
 
 template <class Source>
@@ -73,34 +80,139 @@ void multiply_floats(const product_settings& how, const Source& source,
                      tensor_view<const float, 2> a, tensor_view<float, 2> y) {
   switch (how.kernels) {
     case instruction_set::portable:
-      return multiply_panels<portable::f32_products>(how, source, a.data, a.shape[1], y);
+      return multiply_panels<portable::f32_products>(how, source, a, y);
     case instruction_set::avx2:
-      return multiply_panels<avx2::f32_products>(how, source, a.data, a.shape[1], y);
+      return multiply_panels<avx2::f32_products>(how, source, a, y);
     case instruction_set::avx512:
-      return multiply_panels<avx512::f32_products>(how, source, a.data, a.shape[1], y);
+    case instruction_set::amx:
+      return multiply_panels<avx512::f32_products>(how, source, a, y);
   }
 }
 
-// Templates of nothing, so that they may be compiled in one file.
+// The inputs as Products takes them, by slots: in the workspace, unless they are floats as they are.
+template <class Products>
+const typename Products::input* rounded(const product_settings& how, tensor_view<const float, 2> x,
+                                        const output_rows& order, index_t stride) {
+  using input = typename Products::input;
+  if constexpr (!rounds<Products>) {
+    return x.data;
+  } else {
+    const index_t columns = x.shape[1];
+    how.workspace.reserve(x.shape[0] * stride * static_cast<index_t>(sizeof(input)));
+    auto* out = reinterpret_cast<input*>(how.workspace.data());
+    how.all.split(x.shape[0], 16, [&](index_t begin, index_t end) {
+      for (index_t s = begin; s < end; ++s) {
+        const bool second = order.pairs && s % 2 == 1;
+        round_row(Products{}, x.data + order.row(s) * columns,
+                  second ? x.data + order.row(s - 1) * columns : nullptr, columns,
+                  out + s * stride);
+      }
+    });
+    return out;
+  }
+}
 
-/// y = x W^T. x: [R, C], w: [O, C], y: [R, O].
-template <class = void>
-void multiply_forward(const product_settings& how, tensor_view<const float, 2> x,
-                      const any_packed& w, tensor_view<float, 2> y) {
-  w.visit([&]<class S>(const packed_view<S>& packed) {
-    const row_panels<S> source{packed};
-    if (how.products == compute::f32) {
-      return multiply_floats(how, source, x, y);
-    }
-    switch (how.kernels) {
-      case instruction_set::portable:
-        return multiply_rounded<portable::bf16_products>(how, source, x, y);
-      case instruction_set::avx2:
-        return multiply_rounded<avx2::bf16_products>(how, source, x, y);
-      case instruction_set::avx512:
-        return multiply_rounded<avx512::bf16_products>(how, source, x, y);
+// The inputs turned for the parts, in the second workspace.
+template <class Products>
+turned_rows turned(const product_settings& how, tensor_view<const float, 2> x, index_t branches) {
+  constexpr index_t multiple = turned_rows::multiple;
+  const index_t rows = x.shape[0] / branches;  // of a branch
+  const index_t blocks = (rows + multiple - 1) / multiple;
+  // Columns at a multiple of many lines would fall on each other in the caches.
+  const index_t stride = branches * blocks * multiple + multiple;
+  how.turned.reserve(x.shape[1] * stride);
+  turned_rows out{how.turned.data(), stride, blocks * multiple};
+  constexpr index_t step = Products::lanes;
+  how.all.split(branches * blocks, 1, [&](index_t begin, index_t end) {
+    for (index_t i = begin; i < end; ++i) {
+      const index_t branch = i / blocks;
+      for (index_t r = i % blocks * multiple; r < (i % blocks + 1) * multiple; r += step) {
+        turn_rows(Products{}, x.data + (branch * rows + r) * x.shape[1],
+                  std::clamp<index_t>(rows - r, 0, step), x.shape[1],
+                  out.data + branch * out.per_branch + r, stride);
+      }
     }
   });
+  return out;
+}
+
+// All panels of all layers over the threads, each finished by the one that multiplied it.
+template <class Products>
+void multiply_layers(const product_settings& how, tensor_view<const float, 2> x,
+                     const branch_stack& stack, std::span<const linear_layer> layers) {
+  const index_t rows = x.shape[0];
+  const index_t stride = (x.shape[1] + Products::columns - 1) / Products::columns;
+  const output_rows order{nullptr, 0, rows / stack.count, stack.pairs && rounds<Products>};
+  index_t panels = 0;
+  for (const linear_layer& layer : layers) {
+    panels += panels_of<Products>(layer.y.shape[1]);
+  }
+  if (rows == 0) {
+    return;
+  }
+  const auto* a = rounded<Products>(how, x, order, stride);
+  const bool moved = std::any_of(layers.begin(), layers.end(),
+                                 [](const linear_layer& layer) { return layer.added != nullptr; });
+  const turned_rows columns = moved ? turned<Products>(how, x, stack.count) : turned_rows{};
+  const index_t parts = parts_of_rows(how.all.count(), panels, rows);
+  how.all.split(panels * parts, 1, [&](index_t begin, index_t end) {
+    for (index_t task = begin; task < end; ++task) {
+      const slot_range slots = part_of(task % parts, parts, rows, order.pairs);
+      const linear_layer* layer = layers.data();
+      index_t panel = task / parts;
+      for (; panel >= panels_of<Products>(layer->y.shape[1]); ++layer) {
+        panel -= panels_of<Products>(layer->y.shape[1]);
+      }
+      const output_rows y{layer->y.data, layer->y.shape[1], order.per_branch, order.pairs};
+      const index_t first = panel * Products::width;
+      const auto after = [&](const slot_range& done, index_t width) {
+        if (layer->added != nullptr) {
+          add_part(Products{}, first, width, done, columns, *layer->added, y);
+        }
+      };
+      layer->w.visit([&]<class S>(const packed_view<S>& w) {
+        multiply_panel(Products{}, row_panels<S>{w}, first, a, stride, slots, y, after);
+      });
+    }
+  });
+}
+
+#if defined(__x86_64__)
+using amx_bf16_products = avx512::amx_products<>;
+#else
+using amx_bf16_products = avx512::bf16_products;
+#endif
+
+// Templates of nothing, so that they may be compiled in one file.
+
+/// y = x W^T and the parts, for all layers. x: [R, C], every w: [O, C], y: [R, O]. R is a multiple of
+/// stack.count.
+template <class = void>
+void multiply_forward(const product_settings& how, tensor_view<const float, 2> x,
+                      const branch_stack& stack, std::span<const linear_layer> layers) {
+  const auto with = [&]<class F32, class Bf16, class I8>() {
+    switch (how.products) {
+      case compute::f32:
+        return multiply_layers<F32>(how, x, stack, layers);
+      case compute::bf16:
+        return multiply_layers<Bf16>(how, x, stack, layers);
+      case compute::i8:
+        return multiply_layers<I8>(how, x, stack, layers);
+    }
+  };
+  switch (how.kernels) {
+    case instruction_set::portable:
+      return with.template
+      operator()<portable::f32_products, portable::bf16_products, portable::i8_products>();
+    case instruction_set::avx2:
+      return with.template operator()<avx2::f32_products, avx2::bf16_products, avx2::i8_products>();
+    case instruction_set::avx512:
+      return with
+          .template operator()<avx512::f32_products, avx512::bf16_products, avx512::i8_products>();
+    case instruction_set::amx:
+      return with
+          .template operator()<avx512::f32_products, amx_bf16_products, avx512::i8_products>();
+  }
 }
 
 /// dx = dy W. dy: [R, O], w: [O, C], dx: [R, C].
@@ -131,7 +243,7 @@ void multiply_to_weight(const product_settings& how, tensor_view<const float, 2>
 
 #ifdef ZOQ_COMPILED_KERNELS
 extern template void multiply_forward<>(const product_settings&, tensor_view<const float, 2>,
-                                        const any_packed&, tensor_view<float, 2>);
+                                        const branch_stack&, std::span<const linear_layer>);
 extern template void multiply_to_input<>(const product_settings&, tensor_view<const float, 2>,
                                          const any_packed&, tensor_view<float, 2>);
 extern template void multiply_to_weight<>(const product_settings&, tensor_view<const float, 2>,

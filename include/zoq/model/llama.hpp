@@ -20,6 +20,8 @@
 #include "zoq/io/gguf.hpp"
 #include "zoq/model/llama_config.hpp"
 #include "zoq/ops/tensors.hpp"
+#include "zoq/tensor/buffer.hpp"
+#include "zoq/tensor/executor.hpp"
 
 namespace zoq {
 
@@ -182,5 +184,15 @@ class llama {
   std::vector<model_tensor> tensors_;
   std::shared_ptr<const void> owner_;
 };
+
+/// A norm's gain as floats in the executor's memory: [C].
+template <executor X>
+buffer<float, typename X::space> gain_of(const X& exec, const any_packed& norm) {
+  std::vector<float> values(static_cast<std::size_t>(norm.columns()));
+  norm.visit([&](const auto& w) { decode_row(w, 0, values.data()); });
+  auto out = exec.template allocate<float>(norm.columns());
+  exec.upload(values.data(), norm.columns(), out.data());
+  return out;
+}
 
 }  // namespace zoq

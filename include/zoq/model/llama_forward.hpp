@@ -10,13 +10,14 @@
 //     h = rms_norm(x);  x += O attention(rotary(Q h), rotary(K h), V h)
 //     h = rms_norm(x);  x += D (silu(G h) * U h)
 //
-// Rows of all branches are stacked, so every weight is decoded once for all of them. The last layer
-// beyond its keys and values, the final norm and the head run only for rows where an answer is
-// read.
+// Rows of all branches are stacked, so every weight is decoded once for all of them. Layers below the
+// first one that the branches change run once for all. The last layer beyond its keys and values, the
+// final norm and the head run only for rows where an answer is read.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <span>
 #include <utility>
 #include <vector>
@@ -45,7 +46,7 @@ class llama_forward {
   /// Keeps references: executor and model must outlive the pass.
   llama_forward(const X& exec, const llama& model) : exec_(exec), model_(model) {
     for (const model_tensor& t : model.tensors()) {
-      gains_.push_back(t.role == tensor_role::norm ? unpack(t.weight) : memory{});
+      gains_.push_back(t.role == tensor_role::norm ? gain_of(exec, t.weight) : memory{});
     }
   }
 
@@ -56,7 +57,7 @@ class llama_forward {
     require(static_cast<index_t>(scores.size()) == branches.count * reads,
             "forward: ", scores.size(), " places for ", reads, " scores of ", branches.count,
             " branches");
-    // Reads by their place among the read rows, so that a run of logits serves a run of reads.
+    // Reads by their place among the read rows, so that a run of logits serves its rows' reads.
     struct wanted {
       index_t row, read;
     };
@@ -71,22 +72,22 @@ class llama_forward {
     std::sort(order.begin(), order.end(), [](const wanted& a, const wanted& b) {
       return a.row != b.row ? a.row < b.row : a.read < b.read;
     });
-    std::size_t next = 0;
-    for_each_head_run(branches, [&](index_t first, tensor_view<const float, 2> logits) {
-      normaliser_.reserve(head_rows);
+    normaliser_.reserve(head_rows);
+    for_each_head_run(branches, [&](const head_run& rows, tensor_view<const float, 2> logits) {
       log_normalisers(exec_, logits, normaliser_.view(logits.shape[0]));
-      std::vector<double> normaliser(static_cast<std::size_t>(logits.shape[0]));
-      exec_.download(normaliser_.data(), logits.shape[0], normaliser.data());
-      for (; next < order.size() && order[next].row < first + logits.shape[0]; ++next) {
-        const index_t row = order[next].row - first;
-        const index_t read = order[next].read;
-        const token_t target = batch.reads[static_cast<std::size_t>(read % reads)].target;
-        require(target >= 0 && target < logits.shape[1], "forward: target ", target,
-                " is outside the vocabulary of ", logits.shape[1]);
-        float logit = 0;
-        exec_.download(logits.row(row).data + target, 1, &logit);
-        scores[static_cast<std::size_t>(read)] =
-            static_cast<double>(logit) - normaliser[static_cast<std::size_t>(row)];
+      double normaliser[static_cast<std::size_t>(head_rows)];
+      exec_.download(normaliser_.data(), logits.shape[0], normaliser);
+      for (index_t i = 0; i < logits.shape[0]; ++i) {
+        auto next = std::lower_bound(order.begin(), order.end(), rows.row(i),
+                                     [](const wanted& at, index_t row) { return at.row < row; });
+        for (; next != order.end() && next->row == rows.row(i); ++next) {
+          const token_t target = batch.reads[static_cast<std::size_t>(next->read % reads)].target;
+          require(target >= 0 && target < logits.shape[1], "forward: target ", target,
+                  " is outside the vocabulary of ", logits.shape[1]);
+          float logit = 0;
+          exec_.download(logits.row(i).data + target, 1, &logit);
+          scores[static_cast<std::size_t>(next->read)] = static_cast<double>(logit) - normaliser[i];
+        }
       }
     });
   }
@@ -96,8 +97,10 @@ class llama_forward {
     run(batch, branches);
     const index_t columns = model_.config().vocabulary;
     out.resize(static_cast<std::size_t>(branches.count * batch_.read_row_count() * columns));
-    for_each_head_run(branches, [&](index_t first, tensor_view<const float, 2> logits) {
-      exec_.download(logits.data, logits.size(), out.data() + first * columns);
+    for_each_head_run(branches, [&](const head_run& rows, tensor_view<const float, 2> logits) {
+      for (index_t i = 0; i < logits.shape[0]; ++i) {
+        exec_.download(logits.row(i).data, columns, out.data() + rows.row(i) * columns);
+      }
     });
   }
 
@@ -134,7 +137,7 @@ class llama_forward {
     run(batch, branches, first);
     sequence_ = std::move(all);  // only now: after an error the sequence is as it was
     logits.resize(static_cast<std::size_t>(c.vocabulary));
-    for_each_head_run(branches, [&](index_t, tensor_view<const float, 2> row) {
+    for_each_head_run(branches, [&](const head_run&, tensor_view<const float, 2> row) {
       exec_.download(row.data, row.size(), logits.data());
     });
   }
@@ -167,12 +170,18 @@ class llama_forward {
     const llama_config& c = model_.config();
     batch_.load(exec_, batch, c.vocabulary, c.context, std::max<index_t>(first, 0));
     reserve(branches.count, batch.positions());
-    const index_t rows = branches.count * batch_.stream_rows();
-    embed(exec_, batch_.tokens(), model_.tensor(model_.embedding()).weight, branches.count,
+    const index_t rows = batch_.stream_rows();
+    embed(exec_, batch_.tokens(), model_.tensor(model_.embedding()).weight, 1,
           x_.view(rows, c.hidden));
+    const index_t apart = std::min(first_moved_layer(branches), c.layers - 1);
     for (index_t l = 0; l < c.layers; ++l) {
-      layer(model_.layer(l), first < 0 ? shared_ : kept_[static_cast<std::size_t>(l)], branches,
-            l + 1 == c.layers);
+      if (l == apart && branches.count > 1) {
+        repeat_rows(exec_, x_.view(rows, c.hidden), branches.count,
+                    h_.view(branches.count * rows, c.hidden));
+        std::swap(x_, h_);
+      }
+      layer(model_.layer(l), first < 0 ? shared_ : kept_[static_cast<std::size_t>(l)],
+            l < apart ? branch_parts{} : branches, l + 1 == c.layers);
     }
     const index_t read = branches.count * batch_.read_row_count();
     rms_norm(exec_, x_.view(read, c.hidden), gain(model_.output_norm()), c.norm_epsilon,
@@ -198,33 +207,35 @@ class llama_forward {
     const auto k = seen.k.view(all, kv_columns).rows(batch_.first(), rows);
     const auto v = seen.v.view(all, kv_columns).rows(batch_.first(), rows);
     rms_norm(exec_, x_all, gain(n.attention_norm), c.norm_epsilon, h_all);
-    multiply(n.key, branches, h_all, k);
-    multiply(n.value, branches, h_all, v);
+    if (last) {
+      multiply(branches, h_all, {{n.key, k}, {n.value, v}});
+    } else {
+      multiply(branches, h_all, {{n.query, q_.view(active, q_columns)}, {n.key, k}, {n.value, v}});
+    }
     rotary(exec_, k, batch_.positions(), turns);
 
     if (last) {
       keep_read_rows(branches.count, x_);
       keep_read_rows(branches.count, h_);
+      multiply(branches, h_.view(active, c.hidden), {{n.query, q_.view(active, q_columns)}});
     }
     const auto x = x_.view(active, c.hidden);
     const auto h = h_.view(active, c.hidden);
     const auto mixed = mixed_.view(active, q_columns);
     const auto q = q_.view(active, q_columns);
-    multiply(n.query, branches, h, q);
     rotary(exec_, q, positions, turns);
     attention(exec_, q_.view(active, c.heads, c.head_size),
               seen.k.view(all, c.kv_heads, c.head_size), seen.v.view(all, c.kv_heads, c.head_size),
               at, batch_.layout(), mixed_.view(active, c.heads, c.head_size));
-    multiply(n.output, branches, mixed, h);
+    multiply(branches, mixed, {{n.output, h}});
     add(exec_, h, x);
 
     const auto gate = gate_.view(active, c.feed_forward);
     const auto up = up_.view(active, c.feed_forward);
     rms_norm(exec_, x, gain(n.feed_forward_norm), c.norm_epsilon, h);
-    multiply(n.gate, branches, h, gate);
-    multiply(n.up, branches, h, up);
+    multiply(branches, h, {{n.gate, gate}, {n.up, up}});
     swiglu(exec_, gate, up);
-    multiply(n.down, branches, gate, h);
+    multiply(branches, gate, {{n.down, h}});
     add(exec_, h, x);
   }
 
@@ -236,38 +247,75 @@ class llama_forward {
     std::swap(x, mixed_);
   }
 
-  // Calls f(first row, logits [n, V]) for runs of the read rows of all branches.
+  /// Read rows whose logits are computed together: a stretch of them, of pairs in both branches.
+  struct head_run {
+    index_t first, count, second;  // rows of [branches * Q]: first ..., then second ...
+    [[nodiscard]] index_t row(index_t i) const {
+      return i < count ? first + i : second + i - count;
+    }
+  };
+
+  // Calls f(head_run, logits [n, V]) for runs of the read rows of all branches.
   template <class F>
   void for_each_head_run(const branch_parts& branches, const F& f) {
     const llama_config& c = model_.config();
-    const index_t read = branches.count * batch_.read_row_count();
-    logits_.reserve(std::min(head_rows, read) * c.vocabulary);
-    for (index_t first = 0; first < read; first += head_rows) {
-      const index_t n = std::min(head_rows, read - first);
-      const auto logits = logits_.view(n, c.vocabulary);
-      zoq::linear(exec_, h_.view(read, c.hidden).rows(first, n),
-                  model_.tensor(model_.head()).weight, {}, 1, logits, "the head");
-      f(first, logits);
+    const index_t queries = batch_.read_row_count();
+    const index_t read = branches.count * queries;
+    const index_t together = branches.pairs ? 2 : 1;  // branches of a run
+    const index_t rows = branches.pairs ? queries : read;
+    const index_t most = std::min(head_rows / together, rows);
+    logits_.reserve(most * together * c.vocabulary);
+    const auto h = h_.view(read, c.hidden);
+    for (index_t base = 0; base < read; base += rows * together) {
+      for (index_t first = 0; first < rows; first += most) {
+        const index_t n = std::min(most, rows - first);
+        const head_run run{base + first, n, base + rows + first};
+        tensor_view<const float, 2> input = h.rows(run.first, n);
+        if (branches.pairs) {
+          const auto both = mixed_.view(2 * n, c.hidden);
+          copy(exec_, input, both.rows(0, n));
+          copy(exec_, h.rows(run.second, n), both.rows(n, n));
+          input = both;
+        }
+        const auto logits = logits_.view(n * together, c.vocabulary);
+        zoq::linear(exec_, input, model_.tensor(model_.head()).weight, {},
+                    {together, branches.pairs}, logits, "the head");
+        f(run, logits);
+      }
     }
   }
 
-  void multiply(index_t tensor, const branch_parts& branches, tensor_view<const float, 2> x,
-                tensor_view<float, 2> y) const {
-    const model_tensor& t = model_.tensor(tensor);
-    linear(exec_, x, t.weight, branches.on(tensor), branches.count, y, t.name);
+  struct product {
+    index_t tensor;
+    tensor_view<float, 2> y;
+  };
+  // The products of x with several tensors: x is rounded once for all of them.
+  void multiply(const branch_parts& branches, tensor_view<const float, 2> x,
+                std::initializer_list<product> products) const {
+    linear_targets targets;
+    for (const product& p : products) {
+      const model_tensor& t = model_.tensor(p.tensor);
+      targets.add({t.weight, branches.on(p.tensor), p.y, t.name});
+    }
+    linear(exec_, x, branches.stack(), targets);
+  }
+
+  // The first layer with a part: below it all branches are the same.
+  [[nodiscard]] index_t first_moved_layer(const branch_parts& branches) const {
+    for (index_t l = 0; l < model_.config().layers; ++l) {
+      const llama::layer_numbers n = model_.layer(l);
+      for (const index_t t : {n.query, n.key, n.value, n.output, n.gate, n.up, n.down}) {
+        if (branches.on(t).sparse.has_value()) {
+          return l;
+        }
+      }
+    }
+    return model_.config().layers;
   }
 
   [[nodiscard]] tensor_view<const float, 1> gain(index_t tensor) const {  // [C]
     const memory& from = gains_[static_cast<std::size_t>(tensor)];
     return {from.data(), {from.size()}};
-  }
-
-  memory unpack(const any_packed& weight) const {
-    std::vector<float> values(static_cast<std::size_t>(weight.columns()));
-    weight.visit([&](const auto& w) { decode_row(w, 0, values.data()); });
-    memory out = exec_.template allocate<float>(weight.columns());
-    exec_.upload(values.data(), weight.columns(), out.data());
-    return out;
   }
 
   void reserve(index_t branches, index_t positions) {

@@ -197,12 +197,7 @@ class llama_reverse {
   matrix stream_gradient(index_t g) const { return input(model_.config().layers, g); }
 
   [[nodiscard]] memory gain(index_t tensor) const {
-    const any_packed& weight = model_.tensor(tensor).weight;
-    std::vector<float> values(static_cast<std::size_t>(weight.columns()));
-    weight.visit([&](const auto& w) { decode_row(w, 0, values.data()); });
-    memory out = exec_.template allocate<float>(weight.columns());
-    exec_.upload(values.data(), weight.columns(), out.data());
-    return out;
+    return gain_of(exec_, model_.tensor(tensor).weight);
   }
   const any_packed& weight(index_t tensor) const { return model_.tensor(tensor).weight; }
 
@@ -223,24 +218,24 @@ class llama_reverse {
     const memory gain1 = gain(n.attention_norm);
     const memory gain2 = gain(n.feed_forward_norm);
     rms_norm(exec_, x, gain1.view(c.hidden), c.norm_epsilon, h1);
-    linear(exec_, h1, weight(n.query), {}, 1, q_.view(rows(), q_columns));
-    linear(exec_, h1, weight(n.key), {}, 1, k_.view(rows(), kv_columns));
-    linear(exec_, h1, weight(n.value), {}, 1, v_.view(rows(), kv_columns));
+    linear(exec_, h1, weight(n.query), {}, {}, q_.view(rows(), q_columns));
+    linear(exec_, h1, weight(n.key), {}, {}, k_.view(rows(), kv_columns));
+    linear(exec_, h1, weight(n.value), {}, {}, v_.view(rows(), kv_columns));
     rotary(exec_, q_.view(rows(), q_columns), batch_.positions(), turns);
     rotary(exec_, k_.view(rows(), kv_columns), batch_.positions(), turns);
     attention(exec_, by_heads(q_, c.heads), by_heads(k_, c.kv_heads), by_heads(v_, c.kv_heads),
               batch_.all_rows(), batch_.layout(), by_heads(mixed_, c.heads));
-    linear(exec_, mixed_.view(rows(), q_columns), weight(n.output), {}, 1, x1);
+    linear(exec_, mixed_.view(rows(), q_columns), weight(n.output), {}, {}, x1);
     add(exec_, x, x1);
     rms_norm(exec_, x1, gain2.view(c.hidden), c.norm_epsilon, h2);
     const matrix gate = gate_.view(rows(), c.feed_forward);
     const matrix up = up_.view(rows(), c.feed_forward);
     const matrix act = act_.view(rows(), c.feed_forward);
-    linear(exec_, h2, weight(n.gate), {}, 1, gate);
-    linear(exec_, h2, weight(n.up), {}, 1, up);
+    linear(exec_, h2, weight(n.gate), {}, {}, gate);
+    linear(exec_, h2, weight(n.up), {}, {}, up);
     copy(exec_, gate, act);
     swiglu(exec_, act, up);
-    linear(exec_, act, weight(n.down), {}, 1, output);
+    linear(exec_, act, weight(n.down), {}, {}, output);
     add(exec_, x1, output);
   }
 
@@ -262,7 +257,7 @@ class llama_reverse {
     for (index_t first = 0; first < rows(); first += piece) {
       const index_t n = std::min(piece, rows() - first);
       const matrix out = logits.view(n, c.vocabulary);
-      linear(exec_, h.rows(first, n), weight(model_.head()), {}, 1, out);
+      linear(exec_, h.rows(first, n), weight(model_.head()), {}, {}, out);
       log_normalisers(exec_, out, normaliser.view(n));
       exec_.for_each(n, cross_entropy_reverse_row{out, targets.data() + first,
                                                   1.0f / static_cast<float>(length_ - 1),

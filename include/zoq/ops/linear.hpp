@@ -9,12 +9,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/exec/linear_layer.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/quant/formats.hpp"
+#include "zoq/tensor/branch_stack.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
@@ -72,25 +75,71 @@ struct overlay_rows {
   }
 };
 
-/// y = x W^T + the parts. x: [branches * T, C], w: [O, C], y: [branches * T, O].
-/// Throws when shapes disagree; `tensor` names the weight in the message. 2 R C O operations, the
-/// overlay 2 R n more.
+/// One of the layers that share their inputs: y = x W^T + the parts.
+struct linear_target {
+  any_packed w;                        // [O, C]
+  parts added;                         // of this weight
+  tensor_view<float, 2> y;             // [branches * T, O]
+  std::string_view tensor = "weight";  // the weight's name, for messages
+};
+
+/// A few of them.
+struct linear_targets {
+  static constexpr index_t most = 4;
+  linear_target at[static_cast<std::size_t>(most)];
+  index_t count = 0;
+
+  void add(const linear_target& target) {
+    require(count < most, "linear: more than ", most, " layers of the same inputs");
+    at[count++] = target;
+  }
+};
+
+/// All targets from the same x: [branches * T, C]. Throws when shapes disagree. 2 R C O operations for
+/// each, the overlay 2 R n more.
+template <executor X>
+void linear(const X& exec, tensor_view<const float, 2> x, const branch_stack& stack,
+            const linear_targets& targets) {
+  require(
+      stack.count > 0 && x.shape[0] % stack.count == 0 && (!stack.pairs || stack.count % 2 == 0),
+      "linear: x has ", x.shape[0], " rows for ", stack.count, " branches");
+  linear_layer layers[static_cast<std::size_t>(linear_targets::most)];
+  for (index_t i = 0; i < targets.count; ++i) {
+    const linear_target& t = targets.at[i];
+    require(x.shape[1] == t.w.columns(), "linear: x has ", x.shape[1], " columns, ", t.tensor,
+            " needs ", t.w.columns());
+    require(t.y.shape[0] == x.shape[0] && t.y.shape[1] == t.w.rows(), "linear: y is ", t.y.shape[0],
+            " x ", t.y.shape[1], ", ", t.tensor, " makes ", x.shape[0], " x ", t.w.rows());
+    layers[i] = {t.w, nullptr, t.y};
+    if (t.added.sparse.has_value() && t.added.sparse->row.shape[0] != 0) {
+      require(t.added.sparse->values.shape[0] == stack.count, "linear: ", t.tensor,
+              " has values for ", t.added.sparse->values.shape[0], " branches, x has rows for ",
+              stack.count);
+      layers[i].added = &*t.added.sparse;
+    }
+  }
+  const std::span<const linear_layer> all(layers, static_cast<std::size_t>(targets.count));
+  if constexpr (requires { exec.linear(x, stack, all); }) {
+    exec.linear(x, stack, all);
+  } else {
+    for (const linear_layer& layer : all) {
+      exec.linear(x, layer.w, layer.y);
+      if (layer.added != nullptr) {
+        const overlay_rows overlay{*layer.added, x, layer.y, x.shape[0] / stack.count};
+        exec.for_each(stack.count * overlay.blocks(), overlay);
+      }
+    }
+  }
+}
+
+/// One target alone.
 template <executor X>
 void linear(const X& exec, tensor_view<const float, 2> x, const any_packed& w, const parts& added,
-            index_t branches, tensor_view<float, 2> y, std::string_view tensor = "weight") {
-  require(x.shape[1] == w.columns(), "linear: x has ", x.shape[1], " columns, ", tensor, " needs ",
-          w.columns());
-  require(y.shape[0] == x.shape[0] && y.shape[1] == w.rows(), "linear: y is ", y.shape[0], " x ",
-          y.shape[1], ", ", tensor, " makes ", x.shape[0], " x ", w.rows());
-  exec.linear(x, w, y);
-  if (added.sparse.has_value() && added.sparse->row.shape[0] != 0) {
-    const sparse_part& part = *added.sparse;
-    require(part.values.shape[0] == branches && x.shape[0] % branches == 0, "linear: ", tensor,
-            " has values for ", part.values.shape[0], " branches, x has ", x.shape[0], " rows for ",
-            branches);
-    const overlay_rows overlay{part, x, y, x.shape[0] / branches};
-    exec.for_each(branches * overlay.blocks(), overlay);
-  }
+            const branch_stack& stack, tensor_view<float, 2> y,
+            std::string_view tensor = "weight") {
+  linear_targets one;
+  one.add({w, added, y, tensor});
+  linear(exec, x, stack, one);
 }
 
 }  // namespace zoq

@@ -2,28 +2,19 @@
 // own the arithmetic: so one view serves every executor, and the forward pass knows no view.
 //
 //     parts p = branches.on(tensor);      // this tensor's additions, with values for every branch
-//     zoq::linear(exec, x, weight, p, branches.count, y);
+//     zoq::linear(exec, x, weight, p, branches.stack(), y);
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <span>
 
 #include "zoq/core/config.hpp"
-#include "zoq/tensor/tensor_view.hpp"
+#include "zoq/sparse/sparse_part.hpp"
+#include "zoq/tensor/branch_stack.hpp"
 
 namespace zoq {
-
-/// n values added to single entries of a weight: w[row[j], column[j]] += values[b, first + j] in
-/// branch b. One pattern for all branches. Sorted by row, then column.
-struct sparse_part {
-  tensor_view<const std::int32_t, 1> row;     // [n]
-  tensor_view<const std::int32_t, 1> column;  // [n]
-  tensor_view<const float, 2> values;         // [branches, k] the whole view's
-  index_t first = 0;                          // this tensor's place among the k
-};
 
 struct parts {
   std::optional<sparse_part> sparse{};
@@ -34,6 +25,9 @@ struct parts {
 struct branch_parts {
   index_t count = 1;              // branches
   std::span<const parts> tensor;  // by tensor number; empty: the base alone
+  bool pairs = false;             // see branch_stack
+
+  [[nodiscard]] branch_stack stack() const { return {count, pairs}; }
 
   [[nodiscard]] parts on(index_t number) const {
     return tensor.empty() ? parts{} : tensor[static_cast<std::size_t>(number)];

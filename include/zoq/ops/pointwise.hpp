@@ -116,4 +116,25 @@ void gather_rows(const X& exec, tensor_view<const float, 2> from,
   exec.for_each(to.shape[0], gather_row{from, row_of.data, from.shape[0] / branches, queries, to});
 }
 
+struct repeat_row {
+  tensor_view<const float, 2> from;  // [T, C]
+  tensor_view<float, 2> to;          // [branches * T, C]
+  ZOQ_HD void operator()(index_t r) const {
+    const index_t columns = from.shape[1];
+    for (index_t c = 0; c < columns; ++c) {
+      to.data[r * columns + c] = from.data[r % from.shape[0] * columns + c];
+    }
+  }
+};
+
+/// The same rows for every branch. from: [T, C], to: [branches * T, C].
+template <executor X>
+void repeat_rows(const X& exec, tensor_view<const float, 2> from, index_t branches,
+                 tensor_view<float, 2> to) {
+  require(to.shape[0] == branches * from.shape[0] && to.shape[1] == from.shape[1],
+          "repeat_rows: from ", from.shape[0], " x ", from.shape[1], " to ", to.shape[0], " x ",
+          to.shape[1], " for ", branches, " branches");
+  exec.for_each(to.shape[0], repeat_row{from, to});
+}
+
 }  // namespace zoq

@@ -32,7 +32,7 @@ struct train_options {
   any_direction direction = gaussian{};
   any_schedule schedule = constant{};
   index_t stacked_rows = 1024;   // activations of all branches in memory at a time
-  index_t stacked_branches = 8;  // branches in one forward pass
+  index_t stacked_branches = 8;  // branches in one forward pass; at least a pair
 };
 
 /// What the forwards of a run have cost so far.
@@ -134,15 +134,11 @@ class trainer {
   [[nodiscard]] const auto& pass() const { return pass_; }
 
  private:
-  // The losses at the queries, in groups of one batch and at most `stacked_branches`.
+  // The losses at the queries, in runs of at most `stacked_branches`.
   void losses(std::span<const query> asked, std::uint64_t now, std::vector<answer>& answers) {
     for (std::size_t first = 0; first < asked.size();) {
-      std::size_t last = first + 1;
-      while (last < asked.size() && asked[last].batch == asked[first].batch &&
-             static_cast<index_t>(last - first) < options_.stacked_branches) {
-        ++last;
-      }
-      const auto group = asked.subspan(first, last - first);
+      const auto most = static_cast<std::size_t>(options_.stacked_branches);
+      const auto group = asked.subspan(first, evaluated_together(asked.subspan(first), most));
       const std::uint64_t number = group[0].batch == query::this_batch ? now : group[0].batch;
       const std::vector<index_t> numbers = order_->batch(number);
       std::vector<const example*> batch;
@@ -158,7 +154,7 @@ class trainer {
       for (const total& t : e.branch) {
         answers.push_back({t.mean()});
       }
-      first = last;
+      first += group.size();
     }
   }
 

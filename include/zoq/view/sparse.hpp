@@ -144,12 +144,16 @@ class sparse_view {
           direction);
     }
     hand_out(moved_.data(), branches);
+    pairs_ = branches % 2 == 0;
+    for (std::size_t b = 0; pairs_ && b < asked.size(); b += 2) {
+      pairs_ = opposite(asked[b], asked[b + 1]);
+    }
   }
 
   /// One branch: the values as they are.
   void move_to_values(const X&) { hand_out(values_.data(), 1); }
 
-  [[nodiscard]] branch_parts branches() const { return {branches_, parts_}; }
+  [[nodiscard]] branch_parts branches() const { return {branches_, parts_, pairs_}; }
 
   /// The places, with the mask's model and origin, and the values, copied to the host.
   [[nodiscard]] delta to_delta() const {
@@ -179,6 +183,7 @@ class sparse_view {
  private:
   void hand_out(const float* values, index_t branches) {
     branches_ = branches;
+    pairs_ = false;
     for (std::size_t t = 0; t < tuned_.size(); ++t) {
       const auto [first, rows, n] = extents_[t];
       parts_[static_cast<std::size_t>(tuned_[t].number)].sparse =
@@ -207,6 +212,7 @@ class sparse_view {
   std::vector<tuned_matrix> tuned_;      // in the order of the mask
   std::vector<parts> parts_;             // by tensor number
   index_t branches_ = 1;
+  bool pairs_ = false;  // of opposite branches
 };
 
 }  // namespace zoq
