@@ -18,6 +18,7 @@ cpu executor_of(const model_options& o, zoq::compute products) {
   }
   return cpu(options);
 }
+}  // namespace
 
 std::vector<std::string> compute_names() {
   std::vector<std::string> out;
@@ -26,7 +27,13 @@ std::vector<std::string> compute_names() {
   }
   return out;
 }
-}  // namespace
+std::vector<std::string> kernel_names() {
+  std::vector<std::string> out = {"auto"};
+  for (const instruction_set set : all_instruction_sets) {
+    out.emplace_back(name_of(set));
+  }
+  return out;
+}
 
 void model_options::add_to(CLI::App& app) {
   app.add_option("--model", model, "The model, a GGUF file")->required();
@@ -34,7 +41,7 @@ void model_options::add_to(CLI::App& app) {
       ->check(CLI::IsMember(compute_names()))
       ->capture_default_str();
   app.add_option("--kernels", kernels, "SIMD variant: the best of this machine, or a named one")
-      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512"}))
+      ->check(CLI::IsMember(kernel_names()))
       ->capture_default_str();
   app.add_option("--threads", threads, "Threads; 0: one for each core")
       ->check(CLI::Range(0, 4096))

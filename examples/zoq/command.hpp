@@ -26,7 +26,13 @@ int make_mask(CLI::App& app, const std::function<void()>& parse);
 int eval(CLI::App& app, const std::function<void()>& parse);
 int inspect(CLI::App& app, const std::function<void()>& parse);
 int generate(CLI::App& app, const std::function<void()>& parse);
+int quantize(CLI::App& app, const std::function<void()>& parse);
+int plan(CLI::App& app, const std::function<void()>& parse);
 int replay(CLI::App& app, const std::function<void()>& parse);
+
+/// The choices of --compute and of --kernels.
+std::vector<std::string> compute_names();
+std::vector<std::string> kernel_names();
 
 /// Options of every command that runs a model.
 struct model_options {

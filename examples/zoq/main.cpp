@@ -27,6 +27,9 @@ constexpr command commands[] = {
     {"inspect", "A model's shape and formats; tokens, logits and loss of a text",
      zoq::cli::inspect},
     {"generate", "Go on with a text", zoq::cli::generate},
+    {"quantize", "Write a model with its matrices in another format", zoq::cli::quantize},
+    {"plan", "The memory that tuning will need, by part; refuse what a budget does not hold",
+     zoq::cli::plan},
     {"replay", "Make a run's delta again from its record, without a forward pass",
      zoq::cli::replay},
 };

@@ -78,3 +78,20 @@ TEST_CASE("q4_0: the value of largest magnitude, of either sign, becomes code 0"
     CHECK(decoded<q4_0>({block})[20] == extreme);
   }
 }
+
+TEST_CASE("q4_0: half-way between two codes, the value goes up, the far end is the last code") {
+  std::vector<float> x(32);
+  x[0] = -8;  // so the step is 1
+  x[1] = 0.5f;
+  x[2] = -0.5f;
+  x[3] = -7.5f;
+  x[4] = 6.5f;
+  x[5] = 7.75f;
+  x[6] = 8;  // as large as the first, which counts
+  const auto block = encoded<q4_0>(x)[0];
+  CHECK(f16_value(block.d) == 1);
+  const std::vector<int> wanted = {0, 9, 8, 1, 15, 15, 15, 8};
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    CHECK((block.q[i] & 15) == wanted[i]);
+  }
+}

@@ -87,3 +87,19 @@ TEST_CASE("q4_1: a block of equal values is exact") {
   const std::vector<float> x(32, 0.75f);
   CHECK(decoded<q4_1>(encoded<q4_1>(x)) == x);
 }
+
+TEST_CASE("q4_1: half-way between two codes, the value goes up") {
+  std::vector<float> x(32);
+  x[31] = 15;  // so the step is 1
+  x[1] = 0.5f;
+  x[2] = 2.5f;
+  x[3] = 14.5f;
+  x[4] = 14.25f;
+  const auto block = encoded<q4_1>(x)[0];
+  CHECK(f16_value(block.d) == 1);
+  CHECK(f16_value(block.m) == 0);
+  const std::vector<int> wanted = {0, 1, 3, 15, 14};
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    CHECK((block.q[i] & 15) == wanted[i]);
+  }
+}

@@ -32,15 +32,6 @@
 
 namespace zoq {
 
-/// One metadata entry, still as bytes in the file.
-struct gguf_value {
-  std::string_view key;
-  gguf_kind kind = gguf_kind::u8;
-  gguf_kind element = gguf_kind::u8;  // of an array
-  std::uint64_t count = 1;            // of an array's elements
-  std::span<const std::byte> bytes;   // the value; an array's elements
-};
-
 /// One tensor, where it lies in the file.
 struct gguf_tensor {
   std::string name;

@@ -1,4 +1,4 @@
-// The kinds of GGUF metadata values, shared by the reader and the writer.
+// GGUF metadata values and their kinds, shared by the reader and the writer.
 //
 //     zoq::least_bytes(zoq::gguf_kind::u16);   // 2
 //
@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
 #include <type_traits>
 
@@ -29,6 +30,15 @@ enum class gguf_kind : std::uint32_t {
   u64,
   i64,
   f64
+};
+
+/// One metadata entry, still as bytes in the file.
+struct gguf_value {
+  std::string_view key;
+  gguf_kind kind = gguf_kind::u8;
+  gguf_kind element = gguf_kind::u8;  // of an array
+  std::uint64_t count = 1;            // of an array's elements
+  std::span<const std::byte> bytes;   // the value; an array's elements
 };
 
 /// As messages name it.

@@ -6,11 +6,19 @@
 //     out.add_tensor("output_norm.weight", {{576}}, zoq::f32_format::gguf_type, bytes);
 //     out.write("model.gguf");
 //
+// A tensor's bytes may also be made while the file is written, so that a file may be larger than
+// memory:
+//
+//     out.add_tensor("output.weight", {{576, 49152}}, zoq::q8_0::gguf_type,
+//                    [&](const zoq::gguf_writer::sink& put) { for (...) { put(some_rows); } });
+//
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -30,6 +38,8 @@ namespace zoq {
 
 class gguf_writer {
  public:
+  using sink = std::function<void(std::span<const std::byte>)>;
+
   // Metadata stands in the file in the order of the calls. A key that comes twice throws.
 
   /// A number or a bool, stored as the kind of T's size.
@@ -61,11 +71,74 @@ class gguf_writer {
     }
   }
 
+  /// A value as another file has it.
+  void set(const gguf_value& value) {
+    if (value.kind == gguf_kind::array) {
+      start_array(value.key, value.element, value.count);
+    } else {
+      start_value(value.key, value.kind);
+    }
+    values_.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
+  }
+
   /// A tensor: 1 to 4 extents, fastest first, and its bytes, which must stay valid until write().
   /// Throws, naming the tensor, on a wrong shape, a name that comes twice, or, when zoq knows the
   /// type, another number of bytes than the shape needs.
   void add_tensor(std::string name, std::vector<index_t> shape, std::uint32_t type,
                   std::span<const std::byte> bytes) {
+    const std::optional<index_t> needed = bytes_of(name, shape, type);
+    require(!needed || static_cast<index_t>(bytes.size()) == *needed, "gguf: tensor ", name,
+            " has ", bytes.size(), " bytes, its shape needs ", *needed);
+    keep({std::move(name), std::move(shape), type, bytes.size(),
+          [bytes](const sink& put) { put(bytes); }});
+  }
+
+  /// The same with bytes that are made by write(): it calls make(put), which calls put(bytes) with
+  /// the next bytes, as often as it likes. Small pieces are better joined first: each is a system
+  /// call. The type must be one that zoq knows. What `make` refers to must stay valid until write().
+  void add_tensor(std::string name, std::vector<index_t> shape, std::uint32_t type,
+                  std::function<void(const sink&)> make) {
+    const std::optional<index_t> needed = bytes_of(name, shape, type);
+    require(needed.has_value(), "gguf: tensor ", name, " has unknown type ", type);
+    keep({std::move(name), std::move(shape), type, static_cast<std::size_t>(*needed),
+          std::move(make)});
+  }
+
+  /// Writes the file, tensor by tensor in the order of the calls. Throws `error`, naming file and
+  /// cause, and what a tensor's `make` throws; then `path` is as it was.
+  void write(const std::string& path) const {
+    const std::string head = header();
+    atomic_file file(path);
+    file.write(head);
+    for (const tensor& t : tensors_) {
+      std::size_t written = 0;
+      t.make([&](std::span<const std::byte> bytes) {
+        written += bytes.size();
+        require(written <= t.byte_count, path, ": tensor ", t.name, " gets ", written,
+                " bytes and more, its shape needs ", t.byte_count);
+        file.write(bytes);
+      });
+      require(written == t.byte_count, path, ": tensor ", t.name, " got ", written,
+              " bytes, its shape needs ", t.byte_count);
+      file.write(std::string(padding(t.byte_count), '\0'));
+    }
+    file.commit();
+  }
+
+ private:
+  static constexpr std::size_t data_alignment = 32;  // the format's default
+
+  struct tensor {
+    std::string name;
+    std::vector<index_t> shape;
+    std::uint32_t type;
+    std::size_t byte_count;
+    std::function<void(const sink&)> make;
+  };
+
+  // The bytes that a tensor of this shape has, if zoq knows the type. Throws on a wrong shape.
+  static std::optional<index_t> bytes_of(const std::string& name, const std::vector<index_t>& shape,
+                                         std::uint32_t type) {
     require(!shape.empty() && shape.size() <= 4, "gguf: tensor ", name, " has ", shape.size(),
             " dimensions, wanted 1 to 4");
     index_t rows = 1;
@@ -73,19 +146,21 @@ class gguf_writer {
       require(shape[d] > 0 && (d == 0 || multiply_checked(rows, shape[d], rows)), "gguf: tensor ",
               name, " has extent ", shape[d]);
     }
+    std::optional<index_t> bytes;
     if (const auto format = find_format(type)) {
       require(shape[0] % format->block_size == 0, "gguf: tensor ", name, " has ", shape[0],
               " columns, no multiple of ", format->name, "'s block of ", format->block_size);
-      require(static_cast<index_t>(bytes.size()) == format->bytes(rows, shape[0]), "gguf: tensor ",
-              name, " has ", bytes.size(), " bytes, its shape needs ",
-              format->bytes(rows, shape[0]));
+      bytes = format->bytes(rows, shape[0]);
     }
-    require(tensor_names_.insert(name).second, "gguf: tensor ", name, " comes twice");
-    tensors_.push_back({std::move(name), std::move(shape), type, bytes});
+    return bytes;
   }
 
-  /// Writes the file. Throws `error`, naming file and cause; then `path` is as it was.
-  void write(const std::string& path) const {
+  void keep(tensor t) {
+    require(tensor_names_.insert(t.name).second, "gguf: tensor ", t.name, " comes twice");
+    tensors_.push_back(std::move(t));
+  }
+
+  [[nodiscard]] std::string header() const {
     std::string head = "GGUF";
     append(head, std::uint32_t{3});
     append(head, static_cast<std::uint64_t>(tensors_.size()));
@@ -100,27 +175,11 @@ class gguf_writer {
       }
       append(head, t.type);
       append(head, offset);
-      offset += t.bytes.size() + padding(t.bytes.size());
+      offset += t.byte_count + padding(t.byte_count);
     }
     head.append(padding(head.size()), '\0');
-    atomic_file file(path);
-    file.write(head);
-    for (const tensor& t : tensors_) {
-      file.write(t.bytes);
-      file.write(std::string(padding(t.bytes.size()), '\0'));
-    }
-    file.commit();
+    return head;
   }
-
- private:
-  static constexpr std::size_t data_alignment = 32;  // the format's default
-
-  struct tensor {
-    std::string name;
-    std::vector<index_t> shape;
-    std::uint32_t type;
-    std::span<const std::byte> bytes;
-  };
 
   static std::size_t padding(std::size_t bytes) {
     return (data_alignment - bytes % data_alignment) % data_alignment;

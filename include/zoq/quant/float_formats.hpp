@@ -18,6 +18,7 @@ namespace zoq {
 struct f32_format {
   static constexpr std::string_view name = "f32";
   static constexpr std::uint32_t gguf_type = 0;
+  static constexpr std::uint32_t gguf_file_type = 0;
   static constexpr int block_size = 1;
   struct row {};
   struct block {
@@ -35,6 +36,7 @@ static_assert(quant_scheme<f32_format>);
 struct f16_format {
   static constexpr std::string_view name = "f16";
   static constexpr std::uint32_t gguf_type = 1;
+  static constexpr std::uint32_t gguf_file_type = 1;
   static constexpr int block_size = 1;
   struct row {};
   struct block {
@@ -52,6 +54,7 @@ static_assert(quant_scheme<f16_format>);
 struct bf16_format {
   static constexpr std::string_view name = "bf16";
   static constexpr std::uint32_t gguf_type = 30;
+  static constexpr std::uint32_t gguf_file_type = 32;
   static constexpr int block_size = 1;
   struct row {};
   struct block {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -41,8 +42,9 @@ using formats = format_list<f32_format, f16_format, bf16_format, q8_0, q4_0, q4_
 struct format_info {
   std::string_view name;
   std::uint32_t gguf_type = no_gguf_type;
-  int block_size = 1;       // values
-  index_t block_bytes = 0;  // bytes of one block
+  int block_size = 1;                                // values
+  index_t block_bytes = 0;                           // bytes of one block
+  std::optional<std::uint32_t> gguf_file_type = {};  // of files made of this format, if it has one
   /// Bytes of `rows` x `columns` values; columns must be a multiple of block_size.
   [[nodiscard]] constexpr index_t bytes(index_t rows, index_t columns) const {
     return rows * (columns / block_size) * block_bytes;
@@ -51,7 +53,12 @@ struct format_info {
 
 template <quant_scheme S>
 constexpr format_info info_of() {
-  return {S::name, S::gguf_type, S::block_size, static_cast<index_t>(sizeof(typename S::block))};
+  format_info out = {S::name, S::gguf_type, S::block_size,
+                     static_cast<index_t>(sizeof(typename S::block))};
+  if constexpr (requires { S::gguf_file_type; }) {
+    out.gguf_file_type = S::gguf_file_type;
+  }
+  return out;
 }
 
 /// The format with this GGUF type id, if the list has it.

@@ -21,6 +21,7 @@ namespace zoq {
 struct q4_0 {
   static constexpr std::string_view name = "q4_0";
   static constexpr std::uint32_t gguf_type = 2;
+  static constexpr std::uint32_t gguf_file_type = 2;
   static constexpr int block_size = 32;
   struct row {};
   struct block {
@@ -37,7 +38,9 @@ struct q4_0 {
   }
 
   /// The plain encoder of the format: the value of largest magnitude becomes code 0, so
-  /// d = -that / 8. `importance` is not used. x: [columns], finite.
+  /// d = -that / 8. Codes of the reference package; where the compiler may fuse multiply and add,
+  /// a value half-way between two codes can get the other one. `importance` is not used.
+  /// x: [columns], finite; decodes to infinities or NaN where d is beyond f16.
   static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
     for (index_t first = 0; first < columns; first += 32, x += 32, ++blocks) {
       float extreme = 0;

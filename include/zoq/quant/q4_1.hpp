@@ -23,6 +23,7 @@ namespace zoq {
 struct q4_1 {
   static constexpr std::string_view name = "q4_1";
   static constexpr std::uint32_t gguf_type = 3;
+  static constexpr std::uint32_t gguf_file_type = 3;
   static constexpr int block_size = 32;
   struct row {};
   struct block {
@@ -40,8 +41,9 @@ struct q4_1 {
     }
   }
 
-  /// The plain encoder of the format: d = (max - min) / 15, m = min. `importance` is not used.
-  /// x: [columns], finite.
+  /// The plain encoder of the format: d = (max - min) / 15, m = min, codes of the reference package.
+  /// `importance` is not used. x: [columns], finite; decodes to infinities or NaN where d or m is
+  /// beyond f16.
   static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
     for (index_t first = 0; first < columns; first += 32, x += 32, ++blocks) {
       const float lowest = *std::min_element(x, x + 32);
@@ -51,7 +53,9 @@ struct q4_1 {
       const float inverse = to_float(blocks->d) != 0 ? 1.0f / d : 0.0f;
       blocks->m = to_f16(lowest);
       const auto code = [&](float value) {
-        return std::clamp(static_cast<int>((value - lowest) * inverse + 0.5f), 0, 15);
+        // Not below 0.5, or NaN where the range is beyond float; a NaN must not be converted.
+        const float steps = (value - lowest) * inverse + 0.5f;
+        return steps < 15 ? static_cast<int>(steps) : 15;
       };
       for (int i = 0; i < 16; ++i) {
         blocks->q[i] = static_cast<std::uint8_t>(code(x[i]) | code(x[i + 16]) << 4);

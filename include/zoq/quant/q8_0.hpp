@@ -21,6 +21,7 @@ namespace zoq {
 struct q8_0 {
   static constexpr std::string_view name = "q8_0";
   static constexpr std::uint32_t gguf_type = 8;
+  static constexpr std::uint32_t gguf_file_type = 7;
   static constexpr int block_size = 32;
   struct row {};
   struct block {
@@ -35,8 +36,9 @@ struct q8_0 {
     }
   }
 
-  /// The plain encoder of the format: d = max|x| / 127, q rounded half away from zero. `importance`
-  /// is not used. x: [columns], finite.
+  /// The plain encoder of the format: d = max|x| / 127, q rounded half away from zero, as the
+  /// reference package does. `importance` is not used. x: [columns], finite; decodes to infinities
+  /// or NaN where d is beyond f16.
   static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
     for (index_t first = 0; first < columns; first += 32, x += 32, ++blocks) {
       float largest = 0;

@@ -11,8 +11,10 @@
 //                          block*);
 //     };
 //
-// `importance` ([columns], or null) weighs the squared error of each value. To add a format: one
-// header with such a struct, and its name in quant/formats.hpp.
+// `importance` ([columns], or null) weighs the squared error of each value. A scheme may also have
+// `static constexpr std::uint32_t gguf_file_type`: the value of general.file_type in GGUF files whose
+// matrices are of this format. To add a format: one header with such a struct, and its name in
+// quant/formats.hpp.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
