@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <optional>
+#include <thread>
+#include <zoq/estimate/estimators.hpp>
+#include <zoq/io/gguf.hpp>
+#include <zoq/model/llama.hpp>
+#include <zoq/model/llama_memory.hpp>
+#include <zoq/model/llama_shapes.hpp>
+#include <zoq/train/plan.hpp>
+
+#include "command.hpp"
+
+namespace zoq::cli {
+
+namespace {
+
+// "268435456", "256MiB", "5GiB", "200 MB", "1.5GB": a number, then B or k, M, G, T with B or iB.
+index_t bytes_named(const std::string& given) {
+  std::size_t used = 0;
+  double value = -1;
+  try {
+    value = std::stod(given, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  std::string unit = given.substr(used);
+  unit.erase(0, unit.find_first_not_of(' ') == std::string::npos ? unit.size()
+                                                                 : unit.find_first_not_of(' '));
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  double factor = 0;
+  if (unit.empty() || unit == "b") {
+    factor = 1;
+  } else {
+    const std::size_t power = std::string("kmgt").find(unit[0]);
+    const std::string behind = unit.substr(1);
+    if (power != std::string::npos && (behind == "b" || behind == "ib")) {
+      factor = std::pow(behind == "ib" ? 1024.0 : 1000.0, static_cast<double>(power + 1));
+    }
+  }
+  const bool digit = !given.empty() && (std::isdigit(static_cast<unsigned char>(given[0])) != 0);
+  const double bytes = std::floor(value * factor);
+  require_option(digit && used != 0 && factor > 0 && bytes >= 1 && bytes <= 0x1p62, "--budget",
+                 "wanted bytes, such as 268435456, 256MiB or 5GB, found \"" + given + "\"");
+  return static_cast<index_t>(bytes);
+}
+
+std::vector<std::string> format_names() {
+  std::vector<std::string> out;
+  formats::for_each([&]<class S>(S) { out.emplace_back(S::name); });
+  return out;
+}
+
+struct plan_options {
+  std::string model, shape, format, rest, view = "sparse", budget, estimator = "spsa",
+                                          epsilon = "auto", compute = "bf16", kernels = "auto";
+  int probes = 3, threads = 0;
+  plan_request how;
+  bool json = false;
+
+  void add_to(CLI::App& app) {
+    std::vector<std::string> shapes;
+    for (const llama_shape& s : llama_shapes) {
+      shapes.emplace_back(s.name);
+    }
+    const auto positive = [&](const char* name, index_t& to, const char* what) {
+      app.add_option(name, to, what)->check(CLI::PositiveNumber)->capture_default_str();
+    };
+    auto* file = app.add_option("--model", model, "The model, a GGUF file");
+    app.add_option("--shape", shape, "Instead of a model: the sizes of a well-known one")
+        ->check(CLI::IsMember(shapes))
+        ->excludes(file);
+    app.add_option("--format", format,
+                   "Of the linear layers' matrices (default: as in the file; q4_1 of a shape)")
+        ->check(CLI::IsMember(format_names()));
+    app.add_option("--embedding-format", rest,
+                   "Of embedding and head, of a shape only (default: q8_0)")
+        ->check(CLI::IsMember(format_names()))
+        ->excludes(file);
+    app.add_option("--view", view, "What is tuned")
+        ->check(CLI::IsMember({"sparse"}))
+        ->capture_default_str();
+    app.add_option("--density", how.density, "Share of the weights of linear layers that is tuned")
+        ->capture_default_str();
+    positive("--batch-size", how.batch_size, "Rows of each step");
+    positive("--length", how.length, "Tokens of a row, with all its options: the mean");
+    app.add_option("--longest", how.longest, "Tokens of the longest row; 0: all rows have --length")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    positive("--options", how.options, "Texts that may follow a prompt");
+    positive("--option-tokens", how.option_tokens, "Tokens of each of them");
+    app.add_option("--estimator", estimator, "How losses become a gradient")
+        ->check(CLI::IsMember(names_of<any_estimator::list>()))
+        ->capture_default_str();
+    app.add_option("--probes", probes, "Directions of each step")
+        ->check(CLI::Range(1, 1 << 16))
+        ->capture_default_str();
+    app.add_option("--epsilon", epsilon, "Length of a probe; auto is measured, in more branches")
+        ->capture_default_str();
+    app.add_option("--eval-rows", how.measured_rows, "Rows measured between steps; 0: none")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    app.add_option("--rows", how.data_rows, "Rows of all data files")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    app.add_option("--compute", compute, "What matrix products use")
+        ->check(CLI::IsMember(compute_names()))
+        ->capture_default_str();
+    app.add_option("--kernels", kernels, "SIMD variant: the best of this machine, or a named one")
+        ->check(CLI::IsMember(kernel_names()))
+        ->capture_default_str();
+    app.add_option("--threads", threads, "Threads; 0: one for each core")
+        ->check(CLI::Range(0, 4096))
+        ->capture_default_str();
+    app.add_option("--budget", budget, "Refuse what needs more bytes: 268435456, 256MiB, 5GB");
+    app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
+  }
+
+  void validate() {
+    require_option(!model.empty() || !shape.empty(), "--model", "a model or a --shape is needed");
+    require_option(how.density > 0 && how.density <= 1, "--density",
+                   text("wanted a number above 0 and at most 1, found ", how.density));
+    how.measures_epsilon = epsilon == "auto";
+    char* end = nullptr;
+    const double length = how.measures_epsilon ? 1.0 : std::strtod(epsilon.c_str(), &end);
+    require_option(std::isfinite(length) && length > 0 && (end == nullptr || *end == '\0'),
+                   "--epsilon", "wanted a positive number or auto, found \"" + epsilon + "\"");
+    how.estimator = estimator_named(estimator, {.probes = probes});
+    how.products = compute_named(compute);
+    how.threads =
+        threads != 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  }
+};
+
+format_info format_named(const std::string& name) { return *find_format(std::string_view(name)); }
+
+/// Sizes and stored bytes of the model that is planned for.
+struct planned_model {
+  std::string name;
+  llama_config config;
+  llama_weights weights;
+};
+
+planned_model from_shape(plan_options& o) {
+  const llama_shape s = llama_shape_named(o.shape);
+  const weight_formats in = {format_named(o.format.empty() ? "q4_1" : o.format),
+                             format_named(o.rest.empty() ? "q8_0" : o.rest), s.tied};
+  o.how.tokens = o.how.merges = s.config.vocabulary;
+  o.how.metadata_bytes = s.config.vocabulary * 40;  // texts, kinds and merges of a vocabulary
+  return {std::string(s.model), s.config, weights_of(s.config, in)};
+}
+
+planned_model from_file(plan_options& o) {
+  const llama model = llama::open(o.model);
+  const gguf_file file = gguf_file::open(o.model);
+  o.how.metadata_bytes =
+      static_cast<index_t>(std::filesystem::file_size(o.model)) - model.byte_count();
+  for (const gguf_value& v : file.metadata()) {
+    o.how.tokens = v.key == "tokenizer.ggml.tokens" ? static_cast<index_t>(v.count) : o.how.tokens;
+    o.how.merges = v.key == "tokenizer.ggml.merges" ? static_cast<index_t>(v.count) : o.how.merges;
+  }
+  std::optional<format_info> linear;
+  if (!o.format.empty()) {
+    linear = format_named(o.format);
+  }
+  try {
+    return {o.model, model.config(), weights_of(model.tensors(), linear)};
+  } catch (const error& e) {
+    fail(o.model, ": ", e.what());
+  }
+}
+
+void print_parts(const planned_model& m, const memory_plan& p) {
+  std::cout << m.name << ": " << with_commas(m.config.linear_weights())
+            << " weights in linear layers, " << with_commas(p.trainable) << " tuned; passes of "
+            << p.branches << " branches, " << with_commas(p.rows) << " rows\n";
+  for (const memory_part& part : p.parts) {
+    char line[160];
+    std::snprintf(line, sizeof line, "  %-20s %12s   %s\n", part.name.c_str(),
+                  in_megabytes(part.bytes).c_str(), part.what.c_str());
+    std::cout << line;
+  }
+}
+
+nlohmann::json json_of(const planned_model& m, const memory_plan& p) {
+  nlohmann::json parts = nlohmann::json::object();
+  for (const memory_part& part : p.parts) {
+    std::string key = part.name;
+    std::replace(key.begin(), key.end(), ' ', '_');
+    parts[key] = part.bytes;
+  }
+  return {{"model", m.name},          {"linear_weights", m.config.linear_weights()},
+          {"trainable", p.trainable}, {"branches", p.branches},
+          {"rows", p.rows},           {"parts", parts},
+          {"total", p.total()},       {"budget", nullptr},
+          {"fits", nullptr}};
+}
+
+}  // namespace
+
+int plan(CLI::App& app, const std::function<void()>& parse) {
+  plan_options o;
+  // This program's code and libraries, and 2 MiB more of them that only a run touches (measured);
+  // rounded up, for the pages in use differ a little each time.
+  constexpr index_t step = 1 << 20;
+  const index_t program = (peak_rss_bytes() + step - 1) / step * step;
+  o.how.program_bytes = program > 0 ? program + 2 * step : o.how.program_bytes;
+  o.add_to(app);
+  parse();
+  o.validate();
+  if (o.kernels != "auto") {
+    o.how.kernels = instruction_set_named(o.kernels);
+  }
+  std::optional<index_t> budget;
+  if (!o.budget.empty()) {
+    budget = bytes_named(o.budget);
+  }
+  const planned_model m = o.shape.empty() ? from_file(o) : from_shape(o);
+  const memory_plan made = plan_tuning(m.config, m.weights, o.how);
+  const bool fits = !budget.has_value() || made.total() <= *budget;
+  if (o.json) {
+    nlohmann::json line = json_of(m, made);
+    if (budget.has_value()) {
+      line["budget"] = *budget;
+      line["fits"] = fits;
+    }
+    print_json(line);
+  } else if (fits) {
+    print_parts(m, made);
+    std::cout << "total " << in_megabytes(made.total());
+    if (budget.has_value()) {
+      std::cout << ", fits into " << in_megabytes(*budget);
+    }
+    std::cout << "\n";
+  }
+  if (!fits) {
+    require_fits(made, *budget);
+  }
+  return 0;
+}
+
+}  // namespace zoq::cli

@@ -1,0 +1,159 @@
+// What a Llama-family model and its forward pass take in memory, from sizes alone: also for a model
+// that is too large to be here.
+//
+//     zoq::llama_weights w = zoq::weights_of(config, {.linear = q4_1, .rest = q8_0});
+//     auto parts = zoq::forward_memory(config, {.branches = 2, .rows = 384, .read_rows = 16});
+//
+// The same sizes as llama_forward takes: a test compares them with its byte_count().
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/exec/compute.hpp"
+#include "zoq/exec/instruction_set.hpp"
+#include "zoq/model/llama_config.hpp"
+#include "zoq/ops/tensors.hpp"
+#include "zoq/quant/formats.hpp"
+#include "zoq/tensor/memory_part.hpp"
+#include "zoq/tensor/segment.hpp"
+
+namespace zoq {
+
+struct matrix_shape {
+  const char* name;
+  index_t rows, columns;  // [O, C]
+};
+
+/// The matrices of one layer, in the order of the file.
+[[nodiscard]] constexpr std::array<matrix_shape, 7> layer_matrices(const llama_config& c) {
+  const index_t q = c.heads * c.head_size;
+  const index_t kv = c.kv_heads * c.head_size;
+  return {{{"attn_q", q, c.hidden},
+           {"attn_k", kv, c.hidden},
+           {"attn_v", kv, c.hidden},
+           {"attn_output", c.hidden, q},
+           {"ffn_gate", c.feed_forward, c.hidden},
+           {"ffn_up", c.feed_forward, c.hidden},
+           {"ffn_down", c.hidden, c.feed_forward}}};
+}
+
+/// Bytes of a model's tensors as they are stored.
+struct llama_weights {
+  index_t linear = 0;     // the matrices of all layers
+  index_t embedding = 0;  // and the head: once when they are one tensor
+  index_t norms = 0;
+  [[nodiscard]] constexpr index_t total() const { return linear + embedding + norms; }
+};
+
+struct weight_formats {
+  format_info linear;  // of the matrices of linear layers
+  format_info rest;    // of embedding and head; norms are f32
+  bool tied = false;   // the head is the embedding
+};
+
+namespace detail {
+inline index_t planned_bytes(const format_info& format, const char* name, index_t rows,
+                             index_t columns) {
+  require(columns % format.block_size == 0, name, ": ", columns, " columns are no multiple of ",
+          format.name, "'s block of ", format.block_size);
+  return format.bytes(rows, columns);
+}
+}  // namespace detail
+
+/// Of a model of these sizes. Throws, naming the matrix, when a format's block does not fit it.
+[[nodiscard]] inline llama_weights weights_of(const llama_config& c, const weight_formats& in) {
+  llama_weights out;
+  for (const matrix_shape& m : layer_matrices(c)) {
+    out.linear += c.layers * detail::planned_bytes(in.linear, m.name, m.rows, m.columns);
+  }
+  out.embedding =
+      (in.tied ? 1 : 2) * detail::planned_bytes(in.rest, "token_embd", c.vocabulary, c.hidden);
+  out.norms = (2 * c.layers + 1) * c.hidden * static_cast<index_t>(sizeof(float));
+  return out;
+}
+
+/// Of a model that is here, its linear matrices in `linear` instead of their own format, if given.
+/// Throws, naming the tensor, when a format's block does not fit it.
+[[nodiscard]] inline llama_weights weights_of(std::span<const model_tensor> tensors,
+                                              const std::optional<format_info>& linear = {}) {
+  llama_weights out;
+  for (const model_tensor& t : tensors) {
+    const any_packed& w = t.weight;
+    if (t.role == tensor_role::linear) {
+      out.linear += linear.has_value()
+                        ? detail::planned_bytes(*linear, t.name.c_str(), w.rows(), w.columns())
+                        : w.byte_count();
+    } else {
+      (t.role == tensor_role::norm ? out.norms : out.embedding) += w.byte_count();
+    }
+  }
+  return out;
+}
+
+/// One forward pass, by what decides its memory.
+struct pass_shape {
+  index_t branches = 1;
+  bool pairs = false;     // of opposite branches: see branch_stack
+  index_t rows = 1;       // T of the packing: tokens of one branch
+  index_t read_rows = 1;  // Q of them, where answers are read
+  index_t segments = 1;   // S of the packing
+  index_t positions = 1;  // of the longest sequence
+};
+
+/// The buffers of a forward pass, each at its size: what llama_forward::byte_count() sums up.
+[[nodiscard]] inline std::vector<memory_part> forward_memory(const llama_config& c,
+                                                             const pass_shape& pass) {
+  constexpr index_t head_rows = 64;  // llama_forward::head_rows
+  const index_t rows = pass.branches * pass.rows;
+  const index_t q = c.heads * c.head_size;
+  const index_t kv = c.kv_heads * c.head_size;
+  const index_t widest = std::max(q, c.hidden);
+  const index_t both = pass.pairs ? 2 : 1;  // branches whose rows stand together in the head
+  const index_t alike = pass.pairs ? pass.read_rows : pass.branches * pass.read_rows;
+  const index_t logit_rows = std::min(head_rows / both, alike) * both;
+  const auto floats = [](index_t n) { return buffer_bytes<float>(n); };
+  const auto shape = [](index_t r, index_t n) { return text("[", r, ", ", n, "] floats"); };
+  const index_t per_row = 4 * buffer_bytes<std::int32_t>(pass.rows);
+  const index_t per_read = 3 * buffer_bytes<std::int32_t>(pass.read_rows);
+  return {
+      {"norm gains", (2 * c.layers + 1) * floats(c.hidden),
+       text(2 * c.layers + 1, " x ", c.hidden, " floats")},
+      {"streams", 3 * floats(rows * widest), "3 x " + shape(rows, widest)},
+      {"queries", floats(rows * q), shape(rows, q)},
+      {"keys and values", 2 * floats(rows * kv), "2 x " + shape(rows, kv)},
+      {"gated units", 2 * floats(rows * c.feed_forward), "2 x " + shape(rows, c.feed_forward)},
+      {"logits", floats(logit_rows * c.vocabulary) + buffer_bytes<double>(head_rows),
+       shape(logit_rows, c.vocabulary)},
+      {"rotary table", floats(pass.positions * c.head_size), shape(pass.positions, c.head_size)},
+      {"token batch", per_row + per_read + buffer_bytes<segment>(pass.segments),
+       text(pass.rows, " tokens in ", pass.segments, " segments")}};
+}
+
+/// What the executor `cpu` keeps of the inputs of its widest product: rounded for the product, and
+/// turned for the view's part. Rounded, on avx512: in bf16 two bytes a value, in i8 84 bytes for 64
+/// values; other sets keep rounded floats, and f32 nothing. Turned: floats by columns, the rows of a
+/// branch in blocks of 16, and a block more.
+[[nodiscard]] inline index_t workspace_memory(const llama_config& c, const pass_shape& pass,
+                                              compute products, instruction_set kernels) {
+  const bool floats = kernels == instruction_set::portable || kernels == instruction_set::avx2;
+  const index_t columns = std::max({c.hidden, c.heads * c.head_size, c.feed_forward});
+  const index_t row = products == compute::f32    ? 0
+                      : floats                    ? 4 * columns
+                      : products == compute::bf16 ? (columns + 1) / 2 * 4
+                                                  : (columns + 63) / 64 * 84;
+  const index_t rounded = buffer_bytes<std::byte>(pass.branches * pass.rows * row);
+  constexpr index_t block = 16;
+  const index_t stride = (pass.branches * ((pass.rows + block - 1) / block) + 1) * block;
+  return rounded + buffer_bytes<float>(columns * stride);
+}
+
+}  // namespace zoq

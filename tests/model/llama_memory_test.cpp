@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zoq/model/llama_memory.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include "counting.hpp"
+#include "io/temporary_folder.hpp"
+#include "tiny_llama.hpp"
+#include "zoq/exec/cpu.hpp"
+#include "zoq/model/llama_forward.hpp"
+
+using zoq::index_t;
+using zoq::llama;
+using namespace zoq::test;
+
+namespace {
+
+zoq::format_info format(std::string_view name) { return *zoq::find_format(name); }
+
+}  // namespace
+
+TEST_CASE("weights_of: the stored bytes of a model, from its sizes and from its tensors") {
+  zoq::formats::for_each([]<class S>(S) {
+    CAPTURE(S::name);
+    for (const bool tied : {false, true}) {
+      const llama model = tiny_llama({.format = S::name, .tied = tied}).model();
+      const zoq::weight_formats in = {format(S::name), format(S::name), tied};
+      CHECK(zoq::weights_of(model.config(), in).total() == model.byte_count());
+      CHECK(zoq::weights_of(model.tensors()).total() == model.byte_count());
+      // Another format for the linear layers: what a model has that is stored so.
+      const llama other = tiny_llama({.format = "q8_0"}).model();
+      const auto planned = zoq::weights_of(other.tensors(), format(S::name));
+      CHECK(planned.linear == zoq::weights_of(model.tensors()).linear);
+      CHECK(planned.embedding == zoq::weights_of(other.tensors()).embedding);
+    }
+  });
+}
+
+TEST_CASE("weights_of: a block that does not fit is refused, naming the matrix") {
+  zoq::llama_config c = tiny_config();
+  c.hidden = 40;
+  CHECK(message_of([&] {
+          static_cast<void>(zoq::weights_of(c, {format("q4_1"), format("f32")}));
+        }) == "attn_q: 40 columns are no multiple of q4_1's block of 32");
+}
+
+TEST_CASE_TEMPLATE("forward_memory: what a forward pass takes, part by part summed", X, zoq::serial,
+                   zoq::cpu) {
+  using counted = counting_on<X>;
+  const counted exec;
+  const llama model = tiny_llama({.config = small_config()}).model();
+  // Rows of 10 tokens with two options of one or of three tokens, in several branches.
+  for (const index_t branches : {1, 2, 3, 6}) {
+    for (const bool pairs : {false, true}) {
+      for (const index_t option_tokens : {1, 3}) {
+        for (const index_t rows : {1, 3, 40}) {
+          if (pairs && branches % 2 != 0) {
+            continue;
+          }
+          CAPTURE(branches);
+          CAPTURE(pairs);
+          CAPTURE(option_tokens);
+          CAPTURE(rows);
+          zoq::packing batch;
+          for (index_t r = 0; r < rows; ++r) {
+            const index_t prompt = batch.add(some_tokens(10, 1, 300));
+            batch.read(prompt, 9, 5);
+            batch.read(prompt, 9, 6);
+            for (int option = 0; option < 2 && option_tokens > 1; ++option) {
+              const index_t more = batch.add(some_tokens(option_tokens - 1, 2, 300), prompt);
+              for (index_t t = 0; t + 1 < option_tokens; ++t) {
+                batch.read(more, t, 7);
+              }
+            }
+          }
+          const index_t before = counted_space::live;
+          zoq::llama_forward<counted> pass(exec, model);
+          std::vector<double> scores(batch.reads.size() * static_cast<std::size_t>(branches));
+          pass.score(batch, {.count = branches, .tensor = {}, .pairs = pairs}, scores);
+          const index_t behind = 2 * (option_tokens - 1);
+          const zoq::pass_shape shape = {.branches = branches,
+                                         .pairs = pairs,
+                                         .rows = rows * (10 + behind),
+                                         .read_rows = rows * (1 + behind),
+                                         .segments = rows * (option_tokens > 1 ? 3 : 1),
+                                         .positions = 10 + option_tokens - 1};
+          CHECK(batch.rows() == shape.rows);
+          const auto parts = zoq::forward_memory(model.config(), shape);
+          CHECK(zoq::bytes_of(parts) == pass.byte_count());
+          CHECK(zoq::bytes_of(parts) == counted_space::live - before);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("workspace_memory: inputs of the widest product, rounded and turned") {
+  using zoq::compute;
+  using zoq::instruction_set;
+  const zoq::llama_config c = small_config();  // widest: 160 columns
+  const zoq::pass_shape pass = {.branches = 2, .rows = 20};
+  const index_t turned = 160 * (2 * 32 + 16) * 4;  // 20 rows of a branch take two blocks of 16
+  const auto rounded = [&](compute products, instruction_set set) {
+    return zoq::workspace_memory(c, pass, products, set) - turned;
+  };
+  for (const auto set : {instruction_set::portable, instruction_set::avx512}) {
+    CHECK(rounded(compute::f32, set) == 0);
+  }
+  CHECK(rounded(compute::bf16, instruction_set::avx2) == 40 * 160 * 4);
+  CHECK(rounded(compute::bf16, instruction_set::avx512) == 40 * 160 * 2);
+  CHECK(rounded(compute::i8, instruction_set::avx512) == (40 * 3 * 84 + 63) / 64 * 64);
+}
