@@ -7,7 +7,6 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -17,47 +16,12 @@
 #include <zoq/exec/serial.hpp>
 #include <zoq/random/gaussian.hpp>
 
+#include "peak.hpp"
+
 namespace {
 
 using zoq::compute;
 using zoq::index_t;
-
-// Products and sums that wait for nothing, as fast as the instruction set has them.
-#if defined(__x86_64__)
-#define ZOQ_PEAK __attribute__((target("avx512f,avx512bw,avx512bf16")))
-ZOQ_PEAK double peak_avx512(compute products) {
-  constexpr int chains = 24, rounds = 20000;
-  __m512 sum[chains];
-  for (auto& s : sum) {
-    s = _mm512_set1_ps(1.0f);
-  }
-  const __m512 x = _mm512_set1_ps(0.5f);
-  const auto start = std::chrono::steady_clock::now();
-  for (int r = 0; r < rounds; ++r) {
-#pragma GCC unroll 24
-    for (int c = 0; c < chains; ++c) {
-      sum[c] = products == compute::bf16 ? _mm512_dpbf16_ps(sum[c], (__m512bh)x, (__m512bh)x)
-                                         : _mm512_fmadd_ps(sum[c], x, x);
-    }
-  }
-  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-  for (const auto& s : sum) {
-    benchmark::DoNotOptimize(s);
-  }
-  const double operations = products == compute::bf16 ? 64 : 32;
-  return rounds * chains * operations / spent.count();
-}
-#endif
-
-/// Operations a second of one core; 0 where it is not known how to measure.
-double peak(compute products) {
-#if defined(__x86_64__)
-  if (zoq::supports(zoq::instruction_set::avx512)) {
-    return peak_avx512(products);
-  }
-#endif
-  return 0;
-}
 
 std::vector<float> noise(index_t n, zoq::seed_t seed) {
   std::vector<float> out(static_cast<std::size_t>(n));
@@ -95,7 +59,7 @@ void linear(benchmark::State& state, compute products) {
     size += std::pow(static_cast<double>(right[i]), 2);
   }
   const double relative = std::sqrt(error / size);
-  if (relative > (products == compute::bf16 ? 5e-3 : 1e-5)) {
+  if (relative > (products == compute::i8 ? 2e-2 : products == compute::bf16 ? 5e-3 : 1e-5)) {
     state.SkipWithError("the result is wrong");
     return;
   }
@@ -104,13 +68,13 @@ void linear(benchmark::State& state, compute products) {
   std::vector<double> share;
   double seconds = 0;
   for (auto _ : state) {
-    const double top = peak(products);
-    const auto start = std::chrono::steady_clock::now();
+    const double top = zoq::bench::peak(exec.kernels(), products);
+    const double start = zoq::bench::thread_seconds();
     exec.linear(in, w, out);
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-    state.SetIterationTime(spent.count());
-    seconds += spent.count();
-    share.push_back(top > 0 ? operations / spent.count() / top : 0);
+    const double spent = zoq::bench::thread_seconds() - start;
+    state.SetIterationTime(spent);
+    seconds += spent;
+    share.push_back(top > 0 ? operations / spent / top : 0);
   }
   std::nth_element(share.begin(), share.begin() + static_cast<long>(share.size() / 2), share.end());
   state.counters["GFLOP/s"] = operations * static_cast<double>(state.iterations()) / seconds / 1e9;
