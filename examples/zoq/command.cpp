@@ -11,17 +11,13 @@
 namespace zoq::cli {
 
 namespace {
-cpu executor_of(const model_options& o, zoq::compute products) {
-  cpu_options options{.threads = o.threads, .products = products};
-  if (o.kernels != "auto") {
-    options.kernels = instruction_set_named(o.kernels);
-  }
-  return cpu(options);
+instruction_set kernels_named(const std::string& name) {
+  return name == "auto" ? best_instruction_set() : instruction_set_named(name);
 }
 }  // namespace
 
 std::vector<std::string> compute_names() {
-  std::vector<std::string> out;
+  std::vector<std::string> out = {"auto"};
   for (const zoq::compute c : all_computes) {
     out.emplace_back(name_of(c));
   }
@@ -33,6 +29,10 @@ std::vector<std::string> kernel_names() {
     out.emplace_back(name_of(set));
   }
   return out;
+}
+
+zoq::compute products_named(const std::string& compute, const std::string& kernels) {
+  return compute == "auto" ? compute_for_tuning(kernels_named(kernels)) : compute_named(compute);
 }
 
 void model_options::add_to(CLI::App& app) {
@@ -51,8 +51,12 @@ void model_options::add_to(CLI::App& app) {
   app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
 }
 
-cpu model_options::executor() const { return executor_of(*this, compute_named(compute)); }
-cpu model_options::float_executor() const { return executor_of(*this, zoq::compute::f32); }
+cpu model_options::executor() const {
+  return cpu({threads, kernels_named(kernels), products_named(compute, kernels)});
+}
+cpu model_options::float_executor() const {
+  return cpu({threads, kernels_named(kernels), zoq::compute::f32});
+}
 
 opened_model::opened_model(const std::string& path)
     : model(llama::open(path)), words(gguf_file::open(path)) {

@@ -33,6 +33,8 @@ int replay(CLI::App& app, const std::function<void()>& parse);
 /// The choices of --compute and of --kernels.
 std::vector<std::string> compute_names();
 std::vector<std::string> kernel_names();
+/// The policy that these two options choose.
+zoq::compute products_named(const std::string& compute, const std::string& kernels);
 
 /// Options of every command that runs a model.
 struct model_options {

@@ -41,7 +41,7 @@ struct finetune_options {
   bool resume = false, force = false;
 
   void add_to(CLI::App& app) {
-    common.compute = name_of(compute::bf16);
+    common.compute = "auto";
     common.add_to(app);
     app.add_option("--data", data, "A folder with train.jsonl, valid.jsonl and test.jsonl")
         ->required();
@@ -251,7 +251,7 @@ class finetuning {
             {"steps", o_.steps},
             {"batch_size", o_.batch_size},
             {"seed", o_.seed},
-            {"compute", o_.common.compute},
+            {"compute", name_of(exec_.products())},
             {"kernels", name_of(exec_.kernels())}};
   }
 

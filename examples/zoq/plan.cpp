@@ -60,7 +60,7 @@ std::vector<std::string> format_names() {
 
 struct plan_options {
   std::string model, shape, format, rest, view = "sparse", budget, estimator = "spsa",
-                                          epsilon = "auto", compute = "bf16", kernels = "auto";
+                                          epsilon = "auto", compute = "auto", kernels = "auto";
   int probes = 3, threads = 0;
   plan_request how;
   bool json = false;
@@ -133,7 +133,7 @@ struct plan_options {
     require_option(std::isfinite(length) && length > 0 && (end == nullptr || *end == '\0'),
                    "--epsilon", "wanted a positive number or auto, found \"" + epsilon + "\"");
     how.estimator = estimator_named(estimator, {.probes = probes});
-    how.products = compute_named(compute);
+    how.products = products_named(compute, kernels);
     how.threads =
         threads != 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }

@@ -114,7 +114,7 @@ TEST_CASE("R1: finetune writes the folder of a run and one line of JSON, by two 
 
   // The accuracy that it printed is that of the delta on the same rows.
   const finished again = run({"eval", "--model", w.model, "--data", w.rows, "--delta",
-                              w.folder / "run/delta.safetensors", "--compute", "bf16", "--json"});
+                              w.folder / "run/delta.safetensors", "--compute", "auto", "--json"});
   REQUIRE(again.code == 0);
   CHECK(again.json()["accuracy"] == line["accuracy_after"]);
   CHECK(again.json()["loss"] == line["loss_after"]);

@@ -83,7 +83,8 @@ TEST_CASE("choose_epsilon: asks five pairs along each direction, different ones"
   std::vector<query> asked;
   const auto note = [&](std::span<const query> wanted) {
     CHECK(wanted.size() == 10);
-    for (std::size_t i = 0; i < wanted.size(); i += 2) {  // what is rounded together stands together
+    for (std::size_t i = 0; i < wanted.size();
+         i += 2) {  // what is rounded together stands together
       CHECK(zoq::opposite(wanted[i], wanted[i + 1]));
     }
     for (const query& q : wanted) {
@@ -125,7 +126,8 @@ TEST_CASE("choose_epsilon: slips are named") {
   };
   CHECK(message_of([&] { choose_epsilon(of(std::nan(""), 10)); }) ==
         "choose_epsilon: a loss is nan");
-  CHECK(message_of([&] { choose_epsilon(of(1, 12)); }) == "choose_epsilon: 12 losses for 10 points");
+  CHECK(message_of([&] { choose_epsilon(of(1, 12)); }) ==
+        "choose_epsilon: 12 losses for 10 points");
   const std::string wanted = "choose_epsilon: wanted at least one direction and 0 < near < far";
   CHECK(message_of([&] { choose_epsilon(of(1, 9), {.directions = 0}); }) == wanted);
   CHECK(message_of([&] { choose_epsilon(of(1, 9), {.near = 0}); }) == wanted);

@@ -40,6 +40,13 @@ struct cpu_options {
   compute products = compute::f32;  // of linear layers, forward; the reverse pass is always f32
 };
 
+/// The policy for tuning on these kernels: integers where there are instructions for their dot products
+/// (their slopes err by a few percent, docs/performance.md), floats where nothing else is faster.
+constexpr compute compute_for_tuning(instruction_set kernels) {
+  return kernels == instruction_set::avx512 || kernels == instruction_set::amx ? compute::i8
+                                                                               : compute::f32;
+}
+
 /// Serves one thread at a time: it keeps a workspace.
 class cpu : public detail::host_memory {
  public:
@@ -80,6 +87,32 @@ class cpu : public detail::host_memory {
           body(c);
         }
       });
+    });
+  }
+
+  /// Attention of all queries and heads of a task (ops/attention.hpp): blocks of queries that share
+  /// their keys, over the threads. 4 D operations for each query, head and key that it sees.
+  template <class Task>
+  void attention(const Task& task) const {
+    const index_t shared = task.k.shape[1];
+    const index_t at_once = detail::portable::queries_at_once(task.q.shape[1] / shared);
+    const index_t runs = (task.queries + at_once - 1) / at_once;
+    const index_t branches = task.q.shape[0] / task.queries;
+    workers_.split(branches * runs * shared, 4, [&](index_t begin, index_t end) {
+      for (index_t item = begin; item < end; ++item) {
+        switch (kernels_) {
+          case instruction_set::portable:
+            detail::portable::attend(task, item);
+            break;
+          case instruction_set::avx2:
+            detail::avx2::attend(task, item);
+            break;
+          case instruction_set::avx512:
+          case instruction_set::amx:
+            detail::avx512::attend(task, item);
+            break;
+        }
+      }
     });
   }
 

@@ -21,6 +21,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/half.hpp"
+#include "zoq/core/math.hpp"
 #include "zoq/exec/panel.hpp"
 #include "zoq/quant/float_formats.hpp"
 #include "zoq/quant/q4_0.hpp"
@@ -54,6 +55,7 @@ inline void turn_square(const float* from, index_t stride, Put put) {
     put(j, vec{from[j], from[stride + j], from[2 * stride + j], from[3 * stride + j]});
   }
 }
+#include "zoq/exec/attention.inl"
 #include "zoq/exec/kernels.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
@@ -96,6 +98,7 @@ ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
     put(i + 4, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31));
   }
 }
+#include "zoq/exec/attention.inl"
 #include "zoq/exec/kernels.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
@@ -154,6 +157,7 @@ ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
 }
 #include "zoq/exec/decode_avx512.inl"
 #define ZOQ_HAS_DOT_PRODUCTS
+#include "zoq/exec/attention.inl"
 #include "zoq/exec/kernels.inl"
 #undef ZOQ_HAS_DOT_PRODUCTS
 #include "zoq/exec/bf16_avx512.inl"

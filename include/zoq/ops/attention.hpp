@@ -29,9 +29,10 @@ struct row_layout {
 
 inline constexpr index_t largest_head = 256;  // coordinates of a head that attention can take
 
-/// One head of one query row.
+/// One head of one query row. An executor may have a faster way to answer all of them.
 struct attention_head {
   static constexpr index_t tile = 32;  // keys at once
+  static constexpr index_t largest = largest_head;
 
   tensor_view<const float, 3> q;  // [branches * Q, H, D]
   tensor_view<const float, 3> k;  // [branches * T, K, D]
@@ -52,7 +53,7 @@ struct attention_head {
     index_t last = row_of[query % queries];
 
     float sum[largest_head] = {};
-    float largest = -INFINITY;
+    float highest = -INFINITY;
     float total = 0;
     const float* question = q.data + (query * heads + head) * size;
     for (index_t s = layout.segment_of.data[last]; s >= 0; s = layout.segments.data[s].parent) {
@@ -60,7 +61,7 @@ struct attention_head {
       const index_t end = last >= 0 ? last + 1 : seen.first + seen.count;
       for (index_t first = seen.first; first < end; first += tile) {
         const index_t n = end - first < tile ? end - first : tile;
-        add_tile(question, base + first, n, shared, largest, total, sum);
+        add_tile(question, base + first, n, shared, highest, total, sum);
       }
       last = -1;  // of an ancestor, all rows are seen
     }
@@ -73,12 +74,12 @@ struct attention_head {
  private:
   // Folds keys [first, first + n) into the running maximum, total weight and weighted sum.
   ZOQ_HD void add_tile(const float* question, index_t first, index_t n, index_t shared,
-                       float& largest, float& total, float* sum) const {
+                       float& highest, float& total, float* sum) const {
     const index_t size = q.shape[2];
     const index_t stride = k.shape[1] * size;
     const float scale = 1.0f / std::sqrt(static_cast<float>(size));
     float weight[tile];
-    float top = largest;
+    float top = highest;
     for (index_t j = 0; j < n; ++j) {
       weight[j] = scale * dot_lanes(question, k.data + (first + j) * stride + shared * size, size);
       top = weight[j] > top ? weight[j] : top;
@@ -89,7 +90,7 @@ struct attention_head {
     for (index_t j = 0; j < tile; ++j) {
       weight[j] = exp_f32(weight[j] - top);
     }
-    const float shrink = total > 0 ? exp_f32(largest - top) : 0.0f;
+    const float shrink = total > 0 ? exp_f32(highest - top) : 0.0f;
     total *= shrink;
     for (index_t d = 0; d < size; ++d) {
       sum[d] *= shrink;
@@ -102,7 +103,7 @@ struct attention_head {
         sum[d] += w * value[d];
       }
     }
-    largest = top;
+    highest = top;
   }
 };
 
@@ -120,8 +121,12 @@ void attention(const X& exec, tensor_view<const float, 3> q, tensor_view<const f
               k.shape[0] / layout.segment_of.shape[0] == q.shape[0] / row_of.shape[0],
           "attention: ", q.shape[0], " queries and ", k.shape[0], " keys are not ", row_of.shape[0],
           " and ", layout.segment_of.shape[0], " of the same branches");
-  exec.for_each(q.shape[0] * q.shape[1],
-                attention_head{q, k, v, row_of.data, layout, out, row_of.shape[0]});
+  const attention_head task{q, k, v, row_of.data, layout, out, row_of.shape[0]};
+  if constexpr (requires { exec.attention(task); }) {
+    exec.attention(task);
+  } else {
+    exec.for_each(q.shape[0] * q.shape[1], task);
+  }
 }
 
 }  // namespace zoq

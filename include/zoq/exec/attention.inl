@@ -1,0 +1,235 @@
+// Attention of one instruction set: part of exec/kernels.hpp, inside its namespace, behind kernels.inl.
+//
+// A task (ops/attention.hpp) says what is wanted. A block takes queries of one segment, and all heads
+// that share a head of keys: a tile of keys, turned so that a vector holds keys, serves all of them. The
+// softmax runs on line over tiles; tiles begin where segments do, so a query's bits do not depend on
+// the queries beside it.
+// SPDX-License-Identifier: Apache-2.0
+
+inline constexpr index_t key_tile = 32;           // keys at once
+inline constexpr index_t questions_at_once = 24;  // queries times heads
+
+/// out[m, j] = sum_d q[m][d] keys[d * key_tile + j] for M questions.
+template <int M>
+ZOQ_TARGET inline void score_keys(const float* const* q, index_t size, const float* keys,
+                                  float* out) {
+  constexpr int vecs = static_cast<int>(key_tile) / ZOQ_LANES;
+  vec sum[static_cast<std::size_t>(M)][static_cast<std::size_t>(vecs)];
+  ZOQ_UNROLL for (int m = 0; m < M; ++m) {
+    ZOQ_UNROLL for (int v = 0; v < vecs; ++v) { sum[m][v] = broadcast(0.0f); }
+  }
+  for (index_t d = 0; d < size; ++d) {
+    ZOQ_UNROLL for (int v = 0; v < vecs; ++v) {
+      const vec key = load(keys + d * key_tile + v * ZOQ_LANES);
+      ZOQ_UNROLL for (int m = 0; m < M; ++m) {
+        sum[m][v] = multiply_add(broadcast(q[m][d]), key, sum[m][v]);
+      }
+    }
+  }
+  ZOQ_UNROLL for (int m = 0; m < M; ++m) {
+    ZOQ_UNROLL for (int v = 0; v < vecs; ++v) {
+      store(out + m * key_tile + v * ZOQ_LANES, sum[m][v]);
+    }
+  }
+}
+
+/// sum[m, d] += sum_j weight[m, j] values[j * stride + d] for M questions and Vecs vectors of d.
+template <int M, int Vecs>
+ZOQ_TARGET inline void mix_values(const float* weight, const float* values, index_t stride,
+                                  index_t count, float* sum, index_t sum_stride) {
+  vec acc[static_cast<std::size_t>(M)][static_cast<std::size_t>(Vecs)];
+  ZOQ_UNROLL for (int m = 0; m < M; ++m) {
+    ZOQ_UNROLL for (int v = 0; v < Vecs; ++v) {
+      acc[m][v] = load(sum + m * sum_stride + v * ZOQ_LANES);
+    }
+  }
+  for (index_t j = 0; j < count; ++j) {
+    vec value[static_cast<std::size_t>(Vecs)];
+    ZOQ_UNROLL for (int v = 0; v < Vecs; ++v) {
+      value[v] = load(values + j * stride + v * ZOQ_LANES);
+    }
+    ZOQ_UNROLL for (int m = 0; m < M; ++m) {
+      const vec w = broadcast(weight[m * key_tile + j]);
+      ZOQ_UNROLL for (int v = 0; v < Vecs; ++v) {
+        acc[m][v] = multiply_add(w, value[v], acc[m][v]);
+      }
+    }
+  }
+  ZOQ_UNROLL for (int m = 0; m < M; ++m) {
+    ZOQ_UNROLL for (int v = 0; v < Vecs; ++v) {
+      store(sum + m * sum_stride + v * ZOQ_LANES, acc[m][v]);
+    }
+  }
+}
+
+/// keys[d * key_tile + j] = from[j * stride + d]; keys from `count` on repeat the last one.
+struct store_keys {
+  float* to;
+  ZOQ_TARGET void operator()(index_t i, vec v) const { store(to + i * key_tile, v); }
+};
+ZOQ_TARGET inline void turn_keys(const float* from, index_t stride, index_t count, index_t size,
+                                 float* keys) {
+  for (index_t j = 0; j < key_tile; j += ZOQ_LANES) {
+    index_t d = 0;
+    if (j + ZOQ_LANES <= count) {
+      for (; d + ZOQ_LANES <= size; d += ZOQ_LANES) {
+        turn_square(from + j * stride + d, stride, store_keys{keys + d * key_tile + j});
+      }
+    }
+    for (index_t i = j; i < j + ZOQ_LANES; ++i) {
+      const float* key = from + std::min(i, count - 1) * stride;
+      for (index_t e = d; e < size; ++e) {
+        keys[e * key_tile + i] = key[e];
+      }
+    }
+  }
+}
+
+/// The questions of a block, and what they have seen so far.
+struct question_block {
+  index_t count = 0;                                            // M
+  const float* q[static_cast<std::size_t>(questions_at_once)];  // [D] each
+  float* out[static_cast<std::size_t>(questions_at_once)];      // [D] each
+  index_t row[static_cast<std::size_t>(questions_at_once)];     // of the query, in its branch
+  float largest[static_cast<std::size_t>(questions_at_once)];
+  float total[static_cast<std::size_t>(questions_at_once)];
+};
+
+/// Scores of a tile -> weights relative to the running maximum; keys from `limit` on weigh 0. Returns
+/// the factor on what was summed before.
+ZOQ_TARGET inline float soften(float* weight, index_t limit, float scale, float& largest,
+                               float& total) {
+  float top = largest;
+  for (index_t j = 0; j < limit; ++j) {
+    top = std::max(top, scale * weight[j]);
+  }
+  for (index_t j = 0; j < key_tile; ++j) {
+    weight[j] = exp_f32(std::min(scale * weight[j] - top, 0.0f));
+  }
+  for (index_t j = limit; j < key_tile; ++j) {
+    weight[j] = 0;
+  }
+  const float shrink = total > 0 ? exp_f32(largest - top) : 0.0f;
+  float sum = 0;
+  for (index_t j = 0; j < limit; ++j) {
+    sum += weight[j];
+  }
+  total = total * shrink + sum;
+  largest = top;
+  return shrink;
+}
+
+/// Folds `count` keys and values, at row `first` of the branch, into the block. `own`: they are of the
+/// queries' own segment, of which each sees the rows up to its own.
+template <class Task>
+ZOQ_TARGET inline void see_tile(const Task& t, index_t base, index_t first, index_t count,
+                                index_t head, bool own, question_block& block, float* sums) {
+  const index_t size = t.q.shape[2], stride = t.k.shape[1] * size;
+  const index_t from = (base + first) * stride + head * size;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  alignas(64) float keys[static_cast<std::size_t>(Task::largest * key_tile)];
+  alignas(64) float weight[static_cast<std::size_t>(questions_at_once * key_tile)];
+  turn_keys(t.k.data + from, stride, count, size, keys);
+  constexpr int together = ZOQ_LANES == 16 ? 4 : 2;
+  for (index_t m = 0; m < block.count;) {
+    if (m + together <= block.count) {
+      score_keys<together>(block.q + m, size, keys, weight + m * key_tile);
+      m += together;
+    } else {
+      score_keys<1>(block.q + m, size, keys, weight + m * key_tile);
+      ++m;
+    }
+  }
+  for (index_t m = 0; m < block.count; ++m) {
+    const index_t limit = own ? std::clamp<index_t>(block.row[m] + 1 - first, 0, count) : count;
+    float* mine = weight + m * key_tile;
+    if (limit == 0) {
+      std::fill(mine, mine + key_tile, 0.0f);
+      continue;
+    }
+    const float shrink = soften(mine, limit, scale, block.largest[m], block.total[m]);
+    for (index_t d = 0; d < size; ++d) {
+      sums[m * size + d] *= shrink;
+    }
+  }
+  const float* values = t.v.data + from;
+  index_t d = 0;
+  constexpr index_t wide = 4 * ZOQ_LANES;
+  for (; d + wide <= size; d += wide) {
+    index_t m = 0;
+    for (; m + together <= block.count; m += together) {
+      mix_values<together, 4>(weight + m * key_tile, values + d, stride, count, sums + m * size + d,
+                              size);
+    }
+    for (; m < block.count; ++m) {
+      mix_values<1, 4>(weight + m * key_tile, values + d, stride, count, sums + m * size + d, size);
+    }
+  }
+  for (index_t m = 0; m < block.count; ++m) {
+    for (index_t j = 0; j < count; ++j) {
+      for (index_t e = d; e < size; ++e) {
+        sums[m * size + e] += weight[m * key_tile + j] * values[j * stride + e];
+      }
+    }
+  }
+}
+
+/// Queries of one block: at least one.
+inline index_t queries_at_once(index_t heads_of_a_key) {
+  return std::max<index_t>(1, questions_at_once / heads_of_a_key);
+}
+
+/// The answers of a block, all of whose queries are of one segment.
+template <class Task>
+ZOQ_TARGET inline void answer_block(const Task& t, index_t base, index_t head,
+                                    question_block& block) {
+  const index_t size = t.q.shape[2];
+  alignas(64) float sums[static_cast<std::size_t>(questions_at_once * Task::largest)];
+  std::fill(sums, sums + block.count * size, 0.0f);
+  const index_t last = block.row[block.count - 1];
+  bool own = true;
+  for (index_t s = t.layout.segment_of.data[last]; s >= 0;
+       s = t.layout.segments.data[s].parent, own = false) {
+    const auto& seen = t.layout.segments.data[s];
+    const index_t end = own ? last + 1 : seen.first + seen.count;
+    for (index_t first = seen.first; first < end; first += key_tile) {
+      see_tile(t, base, first, std::min(key_tile, end - first), head, own, block, sums);
+    }
+  }
+  for (index_t m = 0; m < block.count; ++m) {
+    for (index_t d = 0; d < size; ++d) {
+      block.out[m][d] = sums[m * size + d] / block.total[m];
+    }
+  }
+}
+
+/// Item `item` of a task: a run of queries of one branch, and one head of keys.
+template <class Task>
+ZOQ_TARGET inline void attend(const Task& t, index_t item) {
+  const index_t heads = t.q.shape[1], size = t.q.shape[2], shared = t.k.shape[1];
+  const index_t group = heads / shared, at_once = queries_at_once(group);
+  const index_t runs = (t.queries + at_once - 1) / at_once;
+  const index_t head = item % shared, branch = item / shared / runs;
+  const index_t begin = item / shared % runs * at_once;
+  const index_t end = std::min(begin + at_once, t.queries);
+  const index_t base = branch * t.layout.segment_of.shape[0];
+  for (index_t some = 0; some < group; some += questions_at_once) {
+    const index_t heads_here = std::min(questions_at_once, group - some);
+    for (index_t next = begin; next < end;) {
+      question_block block;
+      const std::int32_t segment = t.layout.segment_of.data[t.row_of[next]];
+      for (; next < end && t.layout.segment_of.data[t.row_of[next]] == segment; ++next) {
+        for (index_t g = 0; g < heads_here; ++g) {
+          const index_t at = ((branch * t.queries + next) * heads + head * group + some + g) * size;
+          block.q[block.count] = t.q.data + at;
+          block.out[block.count] = t.out.data + at;
+          block.row[block.count] = t.row_of[next];
+          block.largest[block.count] = -INFINITY;
+          block.total[block.count] = 0;
+          ++block.count;
+        }
+      }
+      answer_block(t, base, head, block);
+    }
+  }
+}
