@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -61,7 +62,11 @@ class top_k_selector {
     const index_t wanted = share(options_.per == scope::matrix ? rows * columns : entries_);
     for (std::size_t i = 0; i < scores.size(); ++i) {
       require(!std::isnan(scores[i]), "top_k: score ", i, " of ", tensor, " is NaN");
-      candidates_.push_back({scores[i], number, static_cast<std::int32_t>(i)});
+      const candidate next{scores[i], number, static_cast<std::int32_t>(i)};
+      if (dropped_.has_value() && !(next < *dropped_)) {
+        continue;  // as many as are wanted are better
+      }
+      candidates_.push_back(next);
       if (candidates_.size() >= (std::size_t{1} << 20) + static_cast<std::size_t>(wanted)) {
         keep_best(wanted);
       }
@@ -102,6 +107,7 @@ class top_k_selector {
     const auto wanted = static_cast<std::size_t>(k);
     if (candidates_.size() > wanted) {
       std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end());
+      dropped_ = candidates_[wanted];
       candidates_.resize(wanted);
     }
   }
@@ -116,11 +122,13 @@ class top_k_selector {
       }
     }
     candidates_.clear();
+    dropped_.reset();
   }
 
   top_k_options options_;
   index_t entries_ = 0, seen_ = 0;
   std::vector<candidate> candidates_;
+  std::optional<candidate> dropped_;  // the best of those that were left out
   mask chosen_;
 };
 
