@@ -7,12 +7,11 @@
 
 namespace zoq::bench {
 
-/// From portable to the best. The best is the last of the enumeration that the machine has.
 inline std::vector<instruction_set> instruction_sets() {
   std::vector<instruction_set> out;
-  for (int i = 0; i <= static_cast<int>(best_instruction_set()); ++i) {
-    if (supports(static_cast<instruction_set>(i))) {
-      out.push_back(static_cast<instruction_set>(i));
+  for (const instruction_set set : all_instruction_sets) {
+    if (supports(set)) {
+      out.push_back(set);
     }
   }
   return out;

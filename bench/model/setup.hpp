@@ -175,7 +175,6 @@ inline std::vector<const example*> all_of(std::span<const example> rows) {
 /// A view over random places, a share `density` of every matrix from layer `first_layer` on.
 inline mask random_mask(const llama& model, double density, index_t first_layer = 0) {
   mask out = top_k(random_score(model.tensors(), 1), {.density = density});
-  std::vector<std::string> names;
   for (index_t l = 0; l < first_layer; ++l) {
     const std::string block = "blk." + std::to_string(l) + ".";
     std::erase_if(out.tensors, [&](const tensor_mask& t) { return t.tensor.starts_with(block); });

@@ -22,6 +22,7 @@
 #include <zoq/io/byte_alphabet.hpp>
 #include <zoq/io/gguf_writer.hpp>
 #include <zoq/model/llama.hpp>
+#include <zoq/model/llama_shapes.hpp>
 #include <zoq/quant/requantize.hpp>
 #include <zoq/random/gaussian.hpp>
 
@@ -29,15 +30,6 @@ namespace {
 
 using zoq::index_t;
 
-constexpr zoq::llama_config shape_7b = {.layers = 32,  // Llama-2-7B
-                                        .hidden = 4096,
-                                        .heads = 32,
-                                        .kv_heads = 32,
-                                        .head_size = 128,
-                                        .feed_forward = 11008,
-                                        .vocabulary = 32000,
-                                        .context = 4096};
-static_assert(shape_7b.linear_weights() == 6'476'005'376);
 constexpr zoq::llama_config shape_1b = {.layers = 22,  // TinyLlama-1.1B
                                         .hidden = 2048,
                                         .heads = 32,
@@ -57,7 +49,7 @@ constexpr zoq::llama_config shape_tiny = {.layers = 2,
 
 zoq::llama_config shape_named(const std::string& name) {
   const std::map<std::string, zoq::llama_config> shapes = {
-      {"7b", shape_7b}, {"1b", shape_1b}, {"tiny", shape_tiny}};
+      {"7b", zoq::llama_shape_named("7b").config}, {"1b", shape_1b}, {"tiny", shape_tiny}};
   const auto at = shapes.find(name);
   zoq::require(at != shapes.end(), "unknown shape \"", name, "\": 7b, 1b, tiny");
   return at->second;

@@ -11,11 +11,6 @@
 namespace zoq::cli {
 
 namespace {
-instruction_set kernels_named(const std::string& name) {
-  return name == "auto" ? best_instruction_set() : instruction_set_named(name);
-}
-}  // namespace
-
 std::vector<std::string> compute_names() {
   std::vector<std::string> out = {"auto"};
   for (const zoq::compute c : all_computes) {
@@ -30,13 +25,17 @@ std::vector<std::string> kernel_names() {
   }
   return out;
 }
+}  // namespace
+
+instruction_set kernels_named(const std::string& name) {
+  return name == "auto" ? best_instruction_set() : instruction_set_named(name);
+}
 
 zoq::compute products_named(const std::string& compute, const std::string& kernels) {
   return compute == "auto" ? compute_for_tuning(kernels_named(kernels)) : compute_named(compute);
 }
 
-void model_options::add_to(CLI::App& app) {
-  app.add_option("--model", model, "The model, a GGUF file")->required();
+void add_executor_options(CLI::App& app, std::string& compute, std::string& kernels, int& threads) {
   app.add_option("--compute", compute, "What matrix products use")
       ->check(CLI::IsMember(compute_names()))
       ->capture_default_str();
@@ -46,6 +45,36 @@ void model_options::add_to(CLI::App& app) {
   app.add_option("--threads", threads, "Threads; 0: one for each core")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
+}
+
+void add_estimator_options(CLI::App& app, std::string& estimator, int& probes) {
+  app.add_option("--estimator", estimator, "How losses become a gradient")
+      ->check(CLI::IsMember(names_of<any_estimator::list>()))
+      ->capture_default_str();
+  app.add_option("--probes", probes, "Directions of each step")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+}
+
+std::optional<double> epsilon_given(const std::string& epsilon) {
+  if (epsilon == "auto") {
+    return {};
+  }
+  std::size_t used = 0;
+  double value = 0;
+  try {
+    value = std::stod(epsilon, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  require_option(used == epsilon.size() && std::isfinite(value) && value > 0, "--epsilon",
+                 "wanted a positive number or auto, found \"" + epsilon + "\"");
+  return value;
+}
+
+void model_options::add_to(CLI::App& app) {
+  app.add_option("--model", model, "The model, a GGUF file")->required();
+  add_executor_options(app, compute, kernels, threads);
   app.add_flag("--special-tokens", special_tokens,
                "Markers such as <|im_start|> in texts are control tokens, not plain text");
   app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
@@ -152,9 +181,6 @@ std::string with_one_digit(double value, const char* unit) {
 }
 }  // namespace
 
-std::string in_megabytes(index_t bytes) {
-  return with_one_digit(static_cast<double>(bytes) / 1e6, " MB");
-}
 std::string percent(double share) { return with_one_digit(100 * share, " %"); }
 
 nlohmann::json or_null(const std::optional<double>& value) {

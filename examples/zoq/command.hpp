@@ -12,11 +12,13 @@
 #include <string>
 #include <vector>
 #include <zoq/data/encode.hpp>
+#include <zoq/estimate/estimators.hpp>
 #include <zoq/exec/cpu.hpp>
 #include <zoq/io/tokenizer.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/objective/objectives.hpp>
 #include <zoq/sparse/delta.hpp>
+#include <zoq/tensor/memory_part.hpp>
 #include <zoq/train/evaluate.hpp>
 
 namespace zoq::cli {
@@ -30,11 +32,15 @@ int quantize(CLI::App& app, const std::function<void()>& parse);
 int plan(CLI::App& app, const std::function<void()>& parse);
 int replay(CLI::App& app, const std::function<void()>& parse);
 
-/// The choices of --compute and of --kernels.
-std::vector<std::string> compute_names();
-std::vector<std::string> kernel_names();
-/// The policy that these two options choose.
+/// --compute, --kernels and --threads, and what the first two choose.
+void add_executor_options(CLI::App& app, std::string& compute, std::string& kernels, int& threads);
+instruction_set kernels_named(const std::string& name);
 zoq::compute products_named(const std::string& compute, const std::string& kernels);
+
+/// --estimator and --probes.
+void add_estimator_options(CLI::App& app, std::string& estimator, int& probes);
+/// What --epsilon says: a length, or nothing for "auto". Throws when it is no positive number.
+std::optional<double> epsilon_given(const std::string& epsilon);
 
 /// Options of every command that runs a model.
 struct model_options {
@@ -83,9 +89,8 @@ void require_option(bool right, const char* option, const std::string& message);
 /// "loss 0.53  812 tokens/s"
 std::string figures_of(const evaluation& e);
 
-std::string with_commas(index_t n);       // 106,020
-std::string in_megabytes(index_t bytes);  // 98.4 MB
-std::string percent(double share);        // 53.1 %
+std::string with_commas(index_t n);  // 106,020
+std::string percent(double share);   // 53.1 %
 nlohmann::json or_null(const std::optional<double>& value);
 
 /// One JSON line on standard output, whatever bytes its strings hold.

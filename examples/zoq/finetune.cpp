@@ -49,12 +49,7 @@ struct finetune_options {
                    "What is tuned: fisher:TEXTFILE, random, magnitude, or a mask file")
         ->required();
     mask.add_to(app, "--mask-samples", "--mask-length");
-    app.add_option("--estimator", estimator, "How losses become a gradient")
-        ->check(CLI::IsMember(names_of<any_estimator::list>()))
-        ->capture_default_str();
-    app.add_option("--probes", probes, "Directions of each step")
-        ->check(CLI::Range(1, 1 << 16))
-        ->capture_default_str();
+    add_estimator_options(app, estimator, probes);
     app.add_option("--direction", direction, "How a direction is drawn")
         ->check(CLI::IsMember(names_of<any_direction>()))
         ->capture_default_str();
@@ -97,22 +92,7 @@ struct finetune_options {
     app.add_flag("--force", force, "Replace the run in the folder")->excludes(flag);
   }
 
-  /// The epsilon if it is given; none for "auto". Throws when it is no positive number.
-  [[nodiscard]] std::optional<double> given_epsilon() const {
-    if (epsilon == "auto") {
-      return {};
-    }
-    std::size_t used = 0;
-    double value = 0;
-    try {
-      value = std::stod(epsilon, &used);
-    } catch (const std::exception&) {
-      used = 0;
-    }
-    require_option(used == epsilon.size() && std::isfinite(value) && value > 0, "--epsilon",
-                   "wanted a positive number or auto, found \"" + epsilon + "\"");
-    return value;
-  }
+  [[nodiscard]] std::optional<double> given_epsilon() const { return epsilon_given(epsilon); }
 
   void validate() {
     require_option(std::isfinite(learning_rate) && learning_rate >= 0, "--learning-rate",

@@ -3,7 +3,6 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -96,12 +95,7 @@ struct plan_options {
         ->capture_default_str();
     positive("--options", how.options, "Texts that may follow a prompt");
     positive("--option-tokens", how.option_tokens, "Tokens of each of them");
-    app.add_option("--estimator", estimator, "How losses become a gradient")
-        ->check(CLI::IsMember(names_of<any_estimator::list>()))
-        ->capture_default_str();
-    app.add_option("--probes", probes, "Directions of each step")
-        ->check(CLI::Range(1, 1 << 16))
-        ->capture_default_str();
+    add_estimator_options(app, estimator, probes);
     app.add_option("--epsilon", epsilon, "Length of a probe; auto is measured, in more branches")
         ->capture_default_str();
     app.add_option("--eval-rows", how.measured_rows, "Rows measured between steps; 0: none")
@@ -110,15 +104,7 @@ struct plan_options {
     app.add_option("--rows", how.data_rows, "Rows of all data files")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
-    app.add_option("--compute", compute, "What matrix products use")
-        ->check(CLI::IsMember(compute_names()))
-        ->capture_default_str();
-    app.add_option("--kernels", kernels, "SIMD variant: the best of this machine, or a named one")
-        ->check(CLI::IsMember(kernel_names()))
-        ->capture_default_str();
-    app.add_option("--threads", threads, "Threads; 0: one for each core")
-        ->check(CLI::Range(0, 4096))
-        ->capture_default_str();
+    add_executor_options(app, compute, kernels, threads);
     app.add_option("--budget", budget, "Refuse what needs more bytes: 268435456, 256MiB, 5GB");
     app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
   }
@@ -127,12 +113,9 @@ struct plan_options {
     require_option(!model.empty() || !shape.empty(), "--model", "a model or a --shape is needed");
     require_option(how.density > 0 && how.density <= 1, "--density",
                    text("wanted a number above 0 and at most 1, found ", how.density));
-    how.measures_epsilon = epsilon == "auto";
-    char* end = nullptr;
-    const double length = how.measures_epsilon ? 1.0 : std::strtod(epsilon.c_str(), &end);
-    require_option(std::isfinite(length) && length > 0 && (end == nullptr || *end == '\0'),
-                   "--epsilon", "wanted a positive number or auto, found \"" + epsilon + "\"");
+    how.measures_epsilon = !epsilon_given(epsilon).has_value();
     how.estimator = estimator_named(estimator, {.probes = probes});
+    how.kernels = kernels_named(kernels);
     how.products = products_named(compute, kernels);
     how.threads =
         threads != 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -215,9 +198,6 @@ int plan(CLI::App& app, const std::function<void()>& parse) {
   o.add_to(app);
   parse();
   o.validate();
-  if (o.kernels != "auto") {
-    o.how.kernels = instruction_set_named(o.kernels);
-  }
   std::optional<index_t> budget;
   if (!o.budget.empty()) {
     budget = bytes_named(o.budget);

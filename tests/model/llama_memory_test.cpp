@@ -111,5 +111,24 @@ TEST_CASE("workspace_memory: inputs of the widest product, rounded and turned") 
   }
   CHECK(rounded(compute::bf16, instruction_set::avx2) == 40 * 160 * 4);
   CHECK(rounded(compute::bf16, instruction_set::avx512) == 40 * 160 * 2);
-  CHECK(rounded(compute::i8, instruction_set::avx512) == (40 * 3 * 84 + 63) / 64 * 64);
+  CHECK(rounded(compute::i8, instruction_set::avx512) == (40 * 3 * 72 + 63) / 64 * 64);
+
+  // What an executor really takes for a product of these inputs with a part.
+  for (const auto set : zoq::all_instruction_sets) {
+    for (const compute products : zoq::all_computes) {
+      if (!zoq::supports(set)) {
+        continue;
+      }
+      const zoq::cpu exec{{.threads = 1, .kernels = set, .products = products}};
+      const std::vector<float> x(40 * 160), w(4 * 160), values(2);
+      std::vector<float> y(40 * 4);
+      const std::int32_t place = 0;
+      const zoq::sparse_part part{{&place, {1}}, {&place, {1}}, {values.data(), {2, 1}}, 0};
+      const zoq::packed_view<zoq::f32_format> weight{
+          reinterpret_cast<const zoq::f32_format::block*>(w.data()), nullptr, {4, 160}};
+      const zoq::linear_layer layer{zoq::any_packed{weight}, &part, {y.data(), {40, 4}}};
+      exec.linear({x.data(), {40, 160}}, {2, true}, std::span(&layer, 1));
+      CHECK(exec.byte_count() == zoq::workspace_memory(c, pass, products, set));
+    }
+  }
 }

@@ -63,17 +63,13 @@ ZOQ_TARGET inline void mix_values(const float* weight, const float* values, inde
 }
 
 /// keys[d * key_tile + j] = from[j * stride + d]; keys from `count` on repeat the last one.
-struct store_keys {
-  float* to;
-  ZOQ_TARGET void operator()(index_t i, vec v) const { store(to + i * key_tile, v); }
-};
 ZOQ_TARGET inline void turn_keys(const float* from, index_t stride, index_t count, index_t size,
                                  float* keys) {
   for (index_t j = 0; j < key_tile; j += ZOQ_LANES) {
     index_t d = 0;
     if (j + ZOQ_LANES <= count) {
       for (; d + ZOQ_LANES <= size; d += ZOQ_LANES) {
-        turn_square(from + j * stride + d, stride, store_keys{keys + d * key_tile + j});
+        turn_square(from + j * stride + d, stride, store_rows{keys + d * key_tile + j, key_tile});
       }
     }
     for (index_t i = j; i < j + ZOQ_LANES; ++i) {
@@ -203,12 +199,19 @@ ZOQ_TARGET inline void answer_block(const Task& t, index_t base, index_t head,
   }
 }
 
+/// Runs of queries of a branch, each an item for every head of keys.
+template <class Task>
+index_t runs_of_queries(const Task& t) {
+  const index_t at_once = queries_at_once(t.q.shape[1] / t.k.shape[1]);
+  return (t.queries + at_once - 1) / at_once;
+}
+
 /// Item `item` of a task: a run of queries of one branch, and one head of keys.
 template <class Task>
 ZOQ_TARGET inline void attend(const Task& t, index_t item) {
   const index_t heads = t.q.shape[1], size = t.q.shape[2], shared = t.k.shape[1];
   const index_t group = heads / shared, at_once = queries_at_once(group);
-  const index_t runs = (t.queries + at_once - 1) / at_once;
+  const index_t runs = runs_of_queries(t);
   const index_t head = item % shared, branch = item / shared / runs;
   const index_t begin = item / shared % runs * at_once;
   const index_t end = std::min(begin + at_once, t.queries);

@@ -94,11 +94,9 @@ class cpu : public detail::host_memory {
   /// their keys, over the threads. 4 D operations for each query, head and key that it sees.
   template <class Task>
   void attention(const Task& task) const {
-    const index_t shared = task.k.shape[1];
-    const index_t at_once = detail::portable::queries_at_once(task.q.shape[1] / shared);
-    const index_t runs = (task.queries + at_once - 1) / at_once;
     const index_t branches = task.q.shape[0] / task.queries;
-    workers_.split(branches * runs * shared, 4, [&](index_t begin, index_t end) {
+    const index_t items = branches * detail::portable::runs_of_queries(task) * task.k.shape[1];
+    workers_.split(items, 4, [&](index_t begin, index_t end) {
       for (index_t item = begin; item < end; ++item) {
         switch (kernels_) {
           case instruction_set::portable:
@@ -140,6 +138,9 @@ class cpu : public detail::host_memory {
                         tensor_view<float, 2> dw) const {
     detail::multiply_to_weight(settings(), dy, x, dw);
   }
+
+  /// Bytes of the workspaces of linear layers, as far as they have grown.
+  [[nodiscard]] index_t byte_count() const { return inputs_.byte_count() + turned_.byte_count(); }
 
  private:
   static const cpu_options& checked(const cpu_options& options) {

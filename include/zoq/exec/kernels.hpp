@@ -55,8 +55,9 @@ inline void turn_square(const float* from, index_t stride, Put put) {
     put(j, vec{from[j], from[stride + j], from[2 * stride + j], from[3 * stride + j]});
   }
 }
-#include "zoq/exec/attention.inl"
 #include "zoq/exec/kernels.inl"
+
+#include "zoq/exec/attention.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
 #undef ZOQ_ROWS
@@ -98,8 +99,9 @@ ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
     put(i + 4, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31));
   }
 }
-#include "zoq/exec/attention.inl"
 #include "zoq/exec/kernels.inl"
+
+#include "zoq/exec/attention.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
 #undef ZOQ_ROWS
@@ -157,8 +159,9 @@ ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
 }
 #include "zoq/exec/decode_avx512.inl"
 #define ZOQ_HAS_DOT_PRODUCTS
-#include "zoq/exec/attention.inl"
 #include "zoq/exec/kernels.inl"
+
+#include "zoq/exec/attention.inl"
 #undef ZOQ_HAS_DOT_PRODUCTS
 #include "zoq/exec/bf16_avx512.inl"
 #include "zoq/exec/i8_avx512.inl"

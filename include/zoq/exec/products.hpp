@@ -54,11 +54,65 @@ constexpr index_t panels_of(index_t outputs) {
   return (outputs + Products::width - 1) / Products::width;
 }
 
+#if defined(__x86_64__)
+using amx_bf16_products = avx512::amx_products<>;
+#else
+using amx_bf16_products = avx512::bf16_products;
+#endif
+
+/// f(Products{}) for the products that these kernels have for a policy.
+template <class F>
+decltype(auto) with_products(instruction_set kernels, compute products, const F& f) {
+  const auto one_of = [&]<class F32, class Bf16, class I8>(F32, Bf16, I8) {
+    return products == compute::f32 ? f(F32{}) : products == compute::bf16 ? f(Bf16{}) : f(I8{});
+  };
+  switch (kernels) {
+    case instruction_set::avx2:
+      return one_of(avx2::f32_products{}, avx2::bf16_products{}, avx2::i8_products{});
+    case instruction_set::avx512:
+      return one_of(avx512::f32_products{}, avx512::bf16_products{}, avx512::i8_products{});
+    case instruction_set::amx:
+      return one_of(avx512::f32_products{}, amx_bf16_products{}, avx512::i8_products{});
+    case instruction_set::portable:
+      break;
+  }
+  return one_of(portable::f32_products{}, portable::bf16_products{}, portable::i8_products{});
+}
+
 /// Products that round their inputs, and so need them copied.
 template <class Products>
 concept rounds = requires(const float* x, typename Products::input* out) {
   Products::round(x, index_t{}, out);
 };
+
+/// Inputs of a row of `columns` values.
+template <class Products>
+constexpr index_t inputs_of(index_t columns) {
+  return (columns + Products::columns - 1) / Products::columns;
+}
+
+/// Where `rows` rows of each of `branches` branches lie when they are turned; no memory yet.
+inline turned_rows turned_shape(index_t rows, index_t branches) {
+  constexpr index_t multiple = turned_rows::multiple;
+  const index_t per_branch = (rows + multiple - 1) / multiple * multiple;
+  // Columns at a multiple of many lines would fall on each other in the caches.
+  return {nullptr, branches * per_branch + multiple, per_branch};
+}
+
+/// Bytes that the workspaces of a forward product hold: inputs that are rounded, and turned for parts.
+struct workspace_bytes {
+  index_t rounded, turned;
+};
+inline workspace_bytes workspace_of(instruction_set kernels, compute products, index_t rows,
+                                    index_t branches, index_t columns) {
+  const index_t row = with_products(kernels, products, [&]<class Products>(Products) -> index_t {
+    return rounds<Products> ? inputs_of<Products>(columns) *
+                                  static_cast<index_t>(sizeof(typename Products::input))
+                            : 0;
+  });
+  return {branches * rows * row,
+          columns * turned_shape(rows, branches).stride * static_cast<index_t>(sizeof(float))};
+}
 
 // y[r, o] = sum_k a[r, k] w[o, k], the panels of `source` over the threads.
 template <class Products, class Source>
@@ -117,11 +171,10 @@ template <class Products>
 turned_rows turned(const product_settings& how, tensor_view<const float, 2> x, index_t branches) {
   constexpr index_t multiple = turned_rows::multiple;
   const index_t rows = x.shape[0] / branches;  // of a branch
-  const index_t blocks = (rows + multiple - 1) / multiple;
-  // Columns at a multiple of many lines would fall on each other in the caches.
-  const index_t stride = branches * blocks * multiple + multiple;
-  how.turned.reserve(x.shape[1] * stride);
-  turned_rows out{how.turned.data(), stride, blocks * multiple};
+  turned_rows out = turned_shape(rows, branches);
+  const index_t blocks = out.per_branch / multiple;
+  how.turned.reserve(x.shape[1] * out.stride);
+  out.data = how.turned.data();
   constexpr index_t step = Products::lanes;
   how.all.split(branches * blocks, 1, [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
@@ -129,7 +182,7 @@ turned_rows turned(const product_settings& how, tensor_view<const float, 2> x, i
       for (index_t r = i % blocks * multiple; r < (i % blocks + 1) * multiple; r += step) {
         turn_rows(Products{}, x.data + (branch * rows + r) * x.shape[1],
                   std::clamp<index_t>(rows - r, 0, step), x.shape[1],
-                  out.data + branch * out.per_branch + r, stride);
+                  out.data + branch * out.per_branch + r, out.stride);
       }
     }
   });
@@ -141,7 +194,7 @@ template <class Products>
 void multiply_layers(const product_settings& how, tensor_view<const float, 2> x,
                      const branch_stack& stack, std::span<const linear_layer> layers) {
   const index_t rows = x.shape[0];
-  const index_t stride = (x.shape[1] + Products::columns - 1) / Products::columns;
+  const index_t stride = inputs_of<Products>(x.shape[1]);
   const output_rows order{nullptr, 0, rows / stack.count, stack.pairs && rounds<Products>};
   index_t panels = 0;
   for (const linear_layer& layer : layers) {
@@ -177,12 +230,6 @@ void multiply_layers(const product_settings& how, tensor_view<const float, 2> x,
   });
 }
 
-#if defined(__x86_64__)
-using amx_bf16_products = avx512::amx_products<>;
-#else
-using amx_bf16_products = avx512::bf16_products;
-#endif
-
 // Templates of nothing, so that they may be compiled in one file.
 
 /// y = x W^T and the parts, for all layers. x: [R, C], every w: [O, C], y: [R, O]. R is a multiple of
@@ -190,29 +237,9 @@ using amx_bf16_products = avx512::bf16_products;
 template <class = void>
 void multiply_forward(const product_settings& how, tensor_view<const float, 2> x,
                       const branch_stack& stack, std::span<const linear_layer> layers) {
-  const auto with = [&]<class F32, class Bf16, class I8>() {
-    switch (how.products) {
-      case compute::f32:
-        return multiply_layers<F32>(how, x, stack, layers);
-      case compute::bf16:
-        return multiply_layers<Bf16>(how, x, stack, layers);
-      case compute::i8:
-        return multiply_layers<I8>(how, x, stack, layers);
-    }
-  };
-  switch (how.kernels) {
-    case instruction_set::portable:
-      return with.template
-      operator()<portable::f32_products, portable::bf16_products, portable::i8_products>();
-    case instruction_set::avx2:
-      return with.template operator()<avx2::f32_products, avx2::bf16_products, avx2::i8_products>();
-    case instruction_set::avx512:
-      return with
-          .template operator()<avx512::f32_products, avx512::bf16_products, avx512::i8_products>();
-    case instruction_set::amx:
-      return with
-          .template operator()<avx512::f32_products, amx_bf16_products, avx512::i8_products>();
-  }
+  with_products(how.kernels, how.products, [&]<class Products>(Products) {
+    multiply_layers<Products>(how, x, stack, layers);
+  });
 }
 
 /// dx = dy W. dy: [R, O], w: [O, C], dx: [R, C].

@@ -20,6 +20,7 @@
 #include "zoq/core/error.hpp"
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/instruction_set.hpp"
+#include "zoq/exec/products.hpp"
 #include "zoq/model/llama_config.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/quant/formats.hpp"
@@ -139,21 +140,13 @@ struct pass_shape {
 }
 
 /// What the executor `cpu` keeps of the inputs of its widest product: rounded for the product, and
-/// turned for the view's part. Rounded, on avx512: in bf16 two bytes a value, in i8 84 bytes for 64
-/// values; other sets keep rounded floats, and f32 nothing. Turned: floats by columns, the rows of a
-/// branch in blocks of 16, and a block more.
+/// turned for the view's part.
 [[nodiscard]] inline index_t workspace_memory(const llama_config& c, const pass_shape& pass,
                                               compute products, instruction_set kernels) {
-  const bool floats = kernels == instruction_set::portable || kernels == instruction_set::avx2;
   const index_t columns = std::max({c.hidden, c.heads * c.head_size, c.feed_forward});
-  const index_t row = products == compute::f32    ? 0
-                      : floats                    ? 4 * columns
-                      : products == compute::bf16 ? (columns + 1) / 2 * 4
-                                                  : (columns + 63) / 64 * 84;
-  const index_t rounded = buffer_bytes<std::byte>(pass.branches * pass.rows * row);
-  constexpr index_t block = 16;
-  const index_t stride = (pass.branches * ((pass.rows + block - 1) / block) + 1) * block;
-  return rounded + buffer_bytes<float>(columns * stride);
+  const detail::workspace_bytes widest =
+      detail::workspace_of(kernels, products, pass.rows, pass.branches, columns);
+  return buffer_bytes<std::byte>(widest.rounded) + buffer_bytes<std::byte>(widest.turned);
 }
 
 }  // namespace zoq

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +25,13 @@ struct memory_part {
   index_t bytes = 0;  // at its largest
   std::string what;   // its shape or its format, for people
 };
+
+/// "98.4 MB", of a million bytes.
+[[nodiscard]] inline std::string in_megabytes(index_t bytes) {
+  std::array<char, 32> out{};
+  std::snprintf(out.data(), out.size(), "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return out.data();
+}
 
 /// What buffer<T>(n).byte_count() is, without the memory.
 template <class T>

@@ -11,10 +11,8 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +25,7 @@
 #include "zoq/estimate/estimators.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/exec/compute.hpp"
+#include "zoq/exec/cpu.hpp"
 #include "zoq/exec/instruction_set.hpp"
 #include "zoq/model/llama_config.hpp"
 #include "zoq/model/llama_memory.hpp"
@@ -49,8 +48,8 @@ struct plan_request {
   bool measures_epsilon = true;  // --epsilon auto
   index_t measured_rows = 1000;  // of a measurement between steps; 0: none
   index_t data_rows = 10000;     // of all files, kept as tokens
-  compute products = compute::bf16;
   instruction_set kernels = best_instruction_set();
+  compute products = compute_for_tuning(kernels);
   int threads = 1;
   train_options limits{};             // stacked_rows and stacked_branches
   index_t metadata_bytes = 0;         // of the model's file, beside tensors
@@ -161,12 +160,6 @@ inline void validate(const llama_config& c, const plan_request& how) {
           "plan: rows must not be negative, threads must be positive");
 }
 
-inline std::string megabytes(index_t bytes) {
-  std::array<char, 32> out{};
-  std::snprintf(out.data(), out.size(), "%.1f MB", static_cast<double>(bytes) / 1e6);
-  return out.data();
-}
-
 }  // namespace detail
 
 /// The peak memory of tuning a sparse view of a model. Throws on a request that makes no sense.
@@ -249,11 +242,11 @@ inline void require_fits(const memory_plan& plan, index_t budget) {
   std::string list;
   index_t rest = total;
   for (std::size_t i = 0; i < std::min(named, parts.size()); ++i) {
-    list += parts[i].name + " " + detail::megabytes(parts[i].bytes) + ", ";
+    list += parts[i].name + " " + in_megabytes(parts[i].bytes) + ", ";
     rest -= parts[i].bytes;
   }
-  fail("needs ", detail::megabytes(total), ", the budget is ", detail::megabytes(budget), ": ",
-       list, "all else ", detail::megabytes(rest));
+  fail("needs ", in_megabytes(total), ", the budget is ", in_megabytes(budget), ": ", list,
+       "all else ", in_megabytes(rest));
 }
 
 }  // namespace zoq
