@@ -19,6 +19,7 @@ using zoq::index_t;
 using zoq::instruction_set;
 using zoq::detail::output_rows;
 using zoq::detail::slot_range;
+using zoq::detail::turned_rows;
 
 namespace {
 
@@ -38,6 +39,8 @@ using tile_products = zoq::detail::avx512::bf16_products;
   ZOQ_TEST_FLOAT_PRODUCTS, zoq::detail::portable::bf16_products, zoq::detail::avx2::bf16_products, \
       zoq::detail::avx512::bf16_products, zoq::detail::portable::i8_products,                      \
       zoq::detail::avx2::i8_products, zoq::detail::avx512::i8_products, tile_products
+// One of every width of a panel, and of every number of lanes.
+#define ZOQ_TEST_WIDTHS ZOQ_TEST_FLOAT_PRODUCTS, zoq::detail::avx512::i8_products, tile_products
 
 namespace {
 
@@ -95,37 +98,61 @@ struct inputs {
 
 constexpr float untouched = -12345;
 
-/// y of all panels for `slots` of the rows, every run of slots seen once and finished: columns
-/// [0, outputs) of [rows, outputs + 2], everything else untouched.
+/// What panels gave, and what was added to them on the way.
+struct product {
+  std::vector<float> y;    // [rows, outputs + 2]
+  std::vector<float> top;  // [rows, outputs]
+  index_t runs = 0;        // of slots, in a panel
+};
+
+/// All panels for `slots` of the rows: columns [0, outputs) of y, everything else untouched. With
+/// `add`, whole numbers are on top of every run of slots but some, and each run is asked for once.
 template <class P, class Source>
-std::vector<float> multiplied(const Source& source, const inputs<P>& in, index_t rows,
-                              const slot_range& slots, output_rows order) {
+product multiplied(const Source& source, const inputs<P>& in, index_t rows, const slot_range& slots,
+                   output_rows order, bool add) {
   const index_t outputs = source.outputs();
-  std::vector<float> y(static_cast<std::size_t>(rows * (outputs + 2)), untouched);
-  order.data = y.data();
+  product out{std::vector<float>(static_cast<std::size_t>(rows * (outputs + 2)), untouched),
+              std::vector<float>(static_cast<std::size_t>(rows * outputs))};
+  const std::vector<float> values = zoq::test::whole_numbers(rows * outputs, 9, 999);
+  order.data = out.y.data();
   order.columns = outputs + 2;
   for (index_t first = 0; first < outputs; first += P::width) {
-    index_t next = slots.first;
-    multiply_panel(P{}, source, first, in.a.data(), in.stride, slots, order,
-                   [&](const slot_range& run, index_t width) {
-                     CHECK(run.first == next);
-                     CHECK(width == std::min<index_t>(P::width, outputs - first));
-                     next += run.count;
-                     for (index_t s = run.first; s < next; ++s) {  // taken for finished
-                       order.slot(s)[first] += 1;
-                     }
-                   });
-    CHECK(next == slots.first + slots.count);
-    for (index_t s = slots.first; s < next; ++s) {
-      order.slot(s)[first] -= 1;
+    if (!add) {
+      multiply_panel(P{}, source, first, in.a.data(), in.stride, slots, order,
+                     zoq::detail::nothing_added{});
+      continue;
     }
+    index_t next = slots.first;
+    out.runs = 0;
+    const auto added = [&](const slot_range& run, float* to) -> const float* {
+      CHECK(run.first == next);
+      CHECK(run.count > 0);
+      CHECK((!order.pairs || run.count % 2 == 0));
+      next += run.count;
+      // Nothing on every third: the second run of a second panel, the first of a third.
+      if ((first / P::width + out.runs++) % 3 == 2) {
+        return nullptr;
+      }
+      for (index_t s = run.first; s < next; ++s) {
+        for (index_t o = first; o < first + P::width; ++o, ++to) {
+          const index_t at = order.row(s) * outputs + o;
+          *to = o < outputs ? values[static_cast<std::size_t>(at)] : std::nanf("");
+          if (o < outputs) {
+            out.top[static_cast<std::size_t>(at)] = *to;
+          }
+        }
+      }
+      return to - run.count * P::width;
+    };
+    multiply_panel(P{}, source, first, in.a.data(), in.stride, slots, order, added);
+    CHECK(next == slots.first + slots.count);
   }
-  return y;
+  return out;
 }
 
-/// `y` is `wanted` in the slots and untouched beside them.
-bool equals(const std::vector<float>& y, const std::vector<float>& wanted, index_t outputs,
-            index_t rows, const slot_range& slots, const output_rows& order) {
+/// y is `wanted` and what is on top in the slots, and untouched beside them.
+bool equals(const product& found, const std::vector<float>& wanted, index_t outputs, index_t rows,
+            const slot_range& slots, const output_rows& order) {
   std::vector<bool> inside(static_cast<std::size_t>(rows));
   for (index_t s = slots.first; s < slots.first + slots.count; ++s) {
     inside[static_cast<std::size_t>(order.row(s))] = true;
@@ -133,8 +160,9 @@ bool equals(const std::vector<float>& y, const std::vector<float>& wanted, index
   for (index_t r = 0; r < rows; ++r) {
     for (index_t o = 0; o < outputs + 2; ++o) {
       const bool written = o < outputs && inside[static_cast<std::size_t>(r)];
-      if (y[static_cast<std::size_t>(r * (outputs + 2) + o)] !=
-          (written ? wanted[static_cast<std::size_t>(r * outputs + o)] : untouched)) {
+      const auto at = static_cast<std::size_t>(r * outputs + o);
+      if (found.y[static_cast<std::size_t>(r * (outputs + 2) + o)] !=
+          (written ? wanted[at] + found.top[at] : untouched)) {
         return false;
       }
     }
@@ -142,8 +170,10 @@ bool equals(const std::vector<float>& y, const std::vector<float>& wanted, index
   return true;
 }
 
+/// Every panel of a product, of all its slots and of half of them, each with at least `runs` runs.
 template <class P, zoq::quant_scheme S>
-void multiplies_exactly(index_t rows, index_t outputs, index_t columns, bool pairs) {
+void multiplies_exactly(index_t rows, index_t outputs, index_t columns, bool pairs,
+                        index_t runs = 1) {
   if (pairs && !rounds_inputs<P>) {
     return;
   }
@@ -162,8 +192,11 @@ void multiplies_exactly(index_t rows, index_t outputs, index_t columns, bool pai
   const inputs<P> in(x, rows, columns, order);
   for (const slot_range& slots : {slot_range{0, rows}, slot_range{rows / 4 * 2, rows / 2}}) {
     if (!pairs || slots.count % 2 == 0) {
-      CHECK(equals(multiplied<P>(source, in, rows, slots, order), wanted, outputs, rows, slots,
-                   order));
+      const product plain = multiplied<P>(source, in, rows, slots, order, false);
+      CHECK(equals(plain, wanted, outputs, rows, slots, order));
+      const product topped = multiplied<P>(source, in, rows, slots, order, true);
+      CHECK(equals(topped, wanted, outputs, rows, slots, order));
+      CHECK(topped.runs >= (slots.count > 0 ? runs : 0));
     }
   }
 }
@@ -187,8 +220,8 @@ TEST_CASE_TEMPLATE("kernels: a panel of any width times any number of rows, and 
     }
   }
   // Several runs of slots.
-  multiplies_exactly<P, zoq::q4_0>(401, P::width + 3, 64, false);
-  multiplies_exactly<P, zoq::q4_0>(404, P::width + 3, 64, true);
+  multiplies_exactly<P, zoq::q4_0>(801, P::width + 3, 64, false, 2);
+  multiplies_exactly<P, zoq::q4_0>(804, P::width + 3, 64, true, 2);
 }
 
 TEST_CASE_TEMPLATE("kernels: a depth of several panels", P, ZOQ_TEST_PRODUCTS) {
@@ -203,6 +236,8 @@ TEST_CASE_TEMPLATE("kernels: a depth of several panels", P, ZOQ_TEST_PRODUCTS) {
     for (const index_t columns : {most + 32, 2 * most + 96}) {
       multiplies_exactly<P, zoq::q8_0>(P::rows + 2, P::width + 1, columns, pairs);
     }
+    // And several runs of slots in each.
+    multiplies_exactly<P, zoq::q8_0>(388, 3, most + 32, pairs);
   }
 }
 
@@ -225,9 +260,12 @@ TEST_CASE_TEMPLATE("kernels: panels of a float matrix", P, ZOQ_TEST_FLOAT_PRODUC
       const output_rows order{nullptr, 0, rows, false};
       const zoq::detail::dense_panels source{{w.data(), {depth, outputs}}};
       const slot_range all{0, rows};
-      CHECK(equals(multiplied<P>(source, inputs<P>(a, rows, depth, order), rows, all, order),
-                   zoq::test::whole_product(a, rows_of_w, rows, outputs, depth), outputs, rows, all,
-                   order));
+      const inputs<P> in(a, rows, depth, order);
+      const auto wanted = zoq::test::whole_product(a, rows_of_w, rows, outputs, depth);
+      for (const bool add : {false, true}) {
+        CHECK(equals(multiplied<P>(source, in, rows, all, order, add), wanted, outputs, rows, all,
+                     order));
+      }
     }
   }
 }
@@ -289,7 +327,7 @@ TEST_CASE_TEMPLATE("kernels: nothing that lay in a panel before is multiplied", 
     std::vector<float> y(static_cast<std::size_t>(P::rows * P::width));
     multiply_panel(P{}, zoq::detail::row_panels<zoq::q8_0>{matrix.view()}, 0, from.a.data(),
                    from.stride, slot_range{0, P::rows},
-                   output_rows{y.data(), P::width, P::rows, false}, zoq::detail::nothing_after{});
+                   output_rows{y.data(), P::width, P::rows, false}, zoq::detail::nothing_added{});
     return y;
   };
   const std::vector<float> before = multiply(nans, in_deep), y = multiply(w, in);
@@ -301,75 +339,122 @@ TEST_CASE_TEMPLATE("kernels: rows are turned, what is not there is 0", P, ZOQ_TE
   if (!has_machine<P>()) {
     return;
   }
-  constexpr index_t lanes = P::lanes, stride = lanes + 5;
-  for (const index_t columns : {index_t{1}, lanes - 1, lanes, 3 * lanes + 2}) {
-    for (const index_t rows : {index_t{0}, index_t{1}, lanes - 1, lanes}) {
-      const std::vector<float> x = zoq::test::uniform(std::max<index_t>(1, rows * columns), 1);
-      std::vector<float> out(static_cast<std::size_t>(columns * stride), untouched);
-      turn_rows(P{}, x.data(), rows, columns, out.data(), stride);
-      index_t wrong = 0;
+  constexpr index_t all = turned_rows::rows;
+  for (const index_t columns : {index_t{1}, P::lanes - 1, P::lanes, 3 * P::lanes + 2}) {
+    for (index_t rows = 0; rows <= all; ++rows) {
+      const std::vector<float> x = zoq::test::uniform(rows * columns, 1);
+      std::vector<float> wanted(static_cast<std::size_t>((columns + 1) * all), untouched);
+      std::vector<float> out = wanted;
       for (index_t c = 0; c < columns; ++c) {
-        for (index_t r = 0; r < stride; ++r) {
-          const float wanted = r < rows    ? x[static_cast<std::size_t>(r * columns + c)]
-                               : r < lanes ? 0.0f
-                                           : untouched;
-          wrong += out[static_cast<std::size_t>(c * stride + r)] != wanted;
+        for (index_t r = 0; r < all; ++r) {
+          wanted[static_cast<std::size_t>(c * all + r)] =
+              r < rows ? x[static_cast<std::size_t>(r * columns + c)] : 0.0f;
         }
       }
-      CHECK(wrong == 0);
+      turn_rows(P{}, x.data(), rows, columns, out.data());
+      CAPTURE(columns);
+      CAPTURE(rows);
+      CHECK(out == wanted);
     }
   }
 }
 
-TEST_CASE_TEMPLATE("kernels: a part on top of any outputs of any slots, and of nothing beside them",
-                   P, ZOQ_TEST_FLOAT_PRODUCTS) {
+namespace {
+
+// Inputs of several branches, as rows and turned: [branches, per_branch, columns].
+struct turned_inputs {
+  std::vector<float> x, data;
+  turned_rows turned;
+
+  turned_inputs(index_t branches, index_t per_branch, index_t columns)
+      : x(zoq::test::whole_numbers(branches * per_branch * columns, 2, 9)) {
+    constexpr index_t all = turned_rows::rows;
+    turned = {nullptr, (per_branch + all - 1) / all, columns};
+    data.resize(static_cast<std::size_t>(branches * turned.blocks * turned.block_size()));
+    turned.data = data.data();
+    for (index_t r = 0; r < branches * per_branch; ++r) {
+      const index_t within = r % per_branch;
+      for (index_t c = 0; c < columns; ++c) {
+        turned.block(r / per_branch, within / all)[c * all + within % all] =
+            x[static_cast<std::size_t>(r * columns + c)];
+      }
+    }
+  }
+};
+
+// What a part adds to `width` outputs, by plain loops: [slots.count, width], and `beside` untouched
+// floats behind.
+std::vector<float> part_sums(const zoq::sparse_part& part, const std::vector<float>& x,
+                             index_t columns, const slot_range& slots, const output_rows& order,
+                             index_t first, index_t width, index_t beside) {
+  std::vector<float> sums(static_cast<std::size_t>(slots.count * width));
+  for (index_t s = 0; s < slots.count; ++s) {
+    const index_t r = order.row(slots.first + s);
+    for (index_t j = 0; j < part.row.shape[0]; ++j) {
+      const index_t o = part.row.data[j] - first;
+      if (o >= 0 && o < width) {
+        sums[static_cast<std::size_t>(s * width + o)] +=
+            part.values(r / order.per_branch, part.first + j) *
+            x[static_cast<std::size_t>(r * columns + part.column.data[j])];
+      }
+    }
+  }
+  sums.resize(sums.size() + static_cast<std::size_t>(beside), untouched);
+  return sums;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("kernels: what a part adds to any slots of any panel, and nothing beside it", P,
+                   ZOQ_TEST_WIDTHS) {
   if (!has_machine<P>()) {
     return;
   }
-  // Whole numbers, so that sums are exact. Entries in runs and alone, in the first output and the
-  // last, none in the outputs that stand between; 37 rows are no multiple of a vector.
-  constexpr index_t branches = 4, per_branch = 37, columns = 20, k = 9;
-  constexpr index_t outputs = 3 * P::lanes + 5, rows = branches * per_branch;
-  const std::vector<std::int32_t> column = {0, 19, 4, 4, 5, 11, 0, 18, 19};
-  const auto last = static_cast<std::int32_t>(outputs - 1);
-  const auto lanes = static_cast<std::int32_t>(P::lanes);
-  const std::vector<std::int32_t> output = {0,         0,        lanes - 1, 2 * lanes, 2 * lanes,
-                                            2 * lanes, last - 1, last,      last};
+  // Whole numbers, so that sums are exact. Entries in runs and alone, in the first output of a
+  // panel and the last, none in vectors that stand between, none in a panel between and behind;
+  // branches of a row, of one block, of two and a bit, and of four.
+  constexpr index_t branches = 4, columns = 20, k = 10, beside = 16;
+  const std::vector<std::int32_t> column = {0, 19, 4, 4, 5, 11, 0, 18, 0, 19};
+  constexpr auto width = static_cast<std::int32_t>(P::width);
+  constexpr auto lanes = static_cast<std::int32_t>(P::lanes);
+  constexpr std::int32_t in_second = 3 * width + lanes + 1;  // vector of a panel
+  const std::vector<std::int32_t> output = {0,         0,         lanes - 1, width - 1,
+                                            width - 1, width - 1, 2 * width, 3 * width - 1,
+                                            in_second, in_second};
   const std::vector<float> values = zoq::test::whole_numbers(branches * (k + 4), 1, 9);
   const zoq::sparse_part part{
       {output.data(), {k}}, {column.data(), {k}}, {values.data(), {branches, k + 4}}, 3};
-  const std::vector<float> x = zoq::test::whole_numbers(rows * columns, 2, 9);
-  constexpr index_t turned_branch = 48, stride = branches * turned_branch + 16;
-  std::vector<float> turned(static_cast<std::size_t>(columns * stride));
-  for (index_t r = 0; r < rows; ++r) {
-    for (index_t c = 0; c < columns; ++c) {
-      turned[static_cast<std::size_t>(c * stride + r / per_branch * turned_branch +
-                                      r % per_branch)] =
-          x[static_cast<std::size_t>(r * columns + c)];
-    }
-  }
-  const std::vector<float> before = zoq::test::whole_numbers(rows * outputs, 3, 1000);
-  for (const bool pairs : {false, true}) {
-    for (const slot_range& slots : {slot_range{0, rows}, slot_range{6, 2}, slot_range{32, 64},
-                                    slot_range{72, 40}, slot_range{0, 0}}) {
-      for (index_t first = 0; first < outputs; first += 2 * P::lanes) {
-        const index_t width = std::min(2 * P::lanes, outputs - first);
-        std::vector<float> y = before, wanted = before;
-        const output_rows order{y.data(), outputs, per_branch, pairs};
-        add_part(P{}, first, width, slots, {turned.data(), stride, turned_branch}, part, order);
-        for (index_t s = slots.first; s < slots.first + slots.count; ++s) {
-          const index_t r = order.row(s);
-          for (index_t j = 0; j < k; ++j) {
-            const index_t o = output[static_cast<std::size_t>(j)];
-            if (o >= first && o < first + width) {
-              wanted[static_cast<std::size_t>(r * outputs + o)] +=
-                  part.values(r / per_branch, part.first + j) *
-                  x[static_cast<std::size_t>(r * columns + column[static_cast<std::size_t>(j)])];
-            }
+  const zoq::sparse_part none{
+      {nullptr, {0}}, {nullptr, {0}}, {values.data(), {branches, k + 4}}, 3};
+  for (const index_t per_branch : {1, 16, 37, 64}) {
+    const index_t rows = branches * per_branch;
+    const turned_inputs in(branches, per_branch, columns);
+    for (const bool pairs : {false, true}) {
+      const output_rows order{nullptr, 0, per_branch, pairs};
+      const index_t unit = pairs ? 2 : 1;
+      index_t wrong = 0;
+      for (index_t begin = 0; begin <= rows; begin += unit) {
+        for (const index_t size : {index_t{0}, unit, 6 * unit, 16 * unit, 17 * unit, rows}) {
+          const slot_range slots{begin, std::min(size, rows - begin)};
+          for (index_t panel = 0; panel < 5; ++panel) {
+            const index_t first = panel * P::width;
+            const bool some = panel != 1 && panel != 4;
+            std::vector<float> sums(static_cast<std::size_t>(slots.count * P::width + beside),
+                                    untouched);
+            const std::vector<float> before = sums;
+            wrong += sum_part(P{}, none, first, in.turned, slots, order, sums.data()) != nullptr ||
+                     sums != before;
+            const float* found = sum_part(P{}, part, first, in.turned, slots, order, sums.data());
+            wrong += found != (some ? sums.data() : nullptr);
+            wrong += sums !=
+                     (some ? part_sums(part, in.x, columns, slots, order, first, P::width, beside)
+                           : before);
           }
         }
-        CHECK(y == wanted);
       }
+      CAPTURE(per_branch);
+      CAPTURE(pairs);
+      CHECK(wrong == 0);
     }
   }
 }

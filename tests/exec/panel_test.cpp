@@ -43,16 +43,24 @@ bool fills(const Source& source, index_t stretch, At&& at) {
 
 }  // namespace
 
-TEST_CASE("panels: slots are rows, of pairs the rows of both branches in turn") {
+TEST_CASE("panels: slots are rows, of pairs the rows of both branches in turn, and back") {
   const zoq::detail::output_rows plain{nullptr, 0, 3, false}, pairs{nullptr, 0, 3, true};
   const std::vector<index_t> in_turn = {0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11};
   for (index_t s = 0; s < 12; ++s) {
     CHECK(plain.row(s) == s);
     CHECK(pairs.row(s) == in_turn[static_cast<std::size_t>(s)]);
   }
+  for (const bool both : {false, true}) {
+    for (const index_t per_branch : {1, 5, 16}) {
+      const zoq::detail::output_rows order{nullptr, 0, per_branch, both};
+      for (index_t r = 0; r < 4 * per_branch; ++r) {
+        CHECK(order.row(order.slot_of(r / per_branch, r % per_branch)) == r);
+      }
+    }
+  }
 }
 
-TEST_CASE("panels: the branches of a run of slots have its rows, each once") {
+TEST_CASE("panels: the branches of a run of slots have its rows, each once and in its slot") {
   for (const bool pairs : {false, true}) {
     for (const index_t per_branch : {1, 5, 16}) {
       constexpr index_t branches = 4;
@@ -64,13 +72,19 @@ TEST_CASE("panels: the branches of a run of slots have its rows, each once") {
           for (index_t s = first; s < first + count; ++s) {
             ++wanted[static_cast<std::size_t>(order.row(s))];
           }
-          order.for_each_branch({first, count}, [&](index_t branch, index_t row, index_t n) {
-            CHECK(n > 0);
-            for (index_t r = row; r < row + n; ++r) {
-              ++found[static_cast<std::size_t>(branch * per_branch + r)];
+          index_t misplaced = 0;  // rows that are not in the slot that was said, or outside
+          order.for_each_branch({first, count}, [&](const zoq::detail::branch_rows& some) {
+            CHECK(some.count > 0);
+            for (index_t i = 0; i < some.count; ++i) {
+              const index_t row = some.branch * per_branch + some.first + i;
+              const index_t slot = some.slot + i * some.step;
+              ++found[static_cast<std::size_t>(row)];
+              misplaced += order.row(slot) != row || slot < first || slot >= first + count ||
+                           some.first + i >= per_branch;
             }
           });
           CHECK(found == wanted);
+          CHECK(misplaced == 0);
         }
       }
     }

@@ -37,7 +37,7 @@ std::vector<float> multiply(const linear_case<S>& test, bool pairs) {
   }
   for (index_t first = 0; first < test.outputs; first += products::width) {
     multiply_panel(products{}, zoq::detail::row_panels<S>{test.w.view()}, first, a.data(), stride,
-                   {0, test.rows}, out, zoq::detail::nothing_after{});
+                   {0, test.rows}, out, zoq::detail::nothing_added{});
   }
   return y;
 }

@@ -102,7 +102,7 @@ TEST_CASE("workspace_memory: inputs of the widest product, rounded and turned") 
   using zoq::instruction_set;
   const zoq::llama_config c = small_config();  // widest: 160 columns
   const zoq::pass_shape pass = {.branches = 2, .rows = 20};
-  const index_t turned = 160 * (2 * 32 + 16) * 4;  // 20 rows of a branch take two blocks of 16
+  const index_t turned = 160 * 2 * 32 * 4;  // 20 rows of a branch take two blocks of 16
   const auto rounded = [&](compute products, instruction_set set) {
     return zoq::workspace_memory(c, pass, products, set) - turned;
   };

@@ -7,12 +7,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
 inline constexpr index_t key_tile = 32;           // keys at once
-inline constexpr index_t questions_at_once = 24;  // queries times heads
+inline constexpr index_t questions_at_once = 48;  // queries times heads
 
-/// out[m, j] = sum_d q[m][d] keys[d * key_tile + j] for M questions.
+/// f(integral constant M, first question) for the questions from `first` on, M at a time, then fewer.
+template <int M, class F>
+ZOQ_TARGET inline void by_questions(index_t first, index_t count, const F& f) {
+  for (; first + M <= count; first += M) {
+    f(std::integral_constant<int, M>{}, first);
+  }
+  if constexpr (M > 1) {
+    by_questions<M - 1>(first, count, f);
+  }
+}
+
+/// out[m, j] = scale sum_d q[m][d] keys[d * key_tile + j] for M questions.
 template <int M>
-ZOQ_TARGET inline void score_keys(const float* const* q, index_t size, const float* keys,
-                                  float* out) {
+ZOQ_TARGET inline void score_keys(const float* const* q, index_t size, float scale,
+                                  const float* keys, float* out) {
   constexpr int vecs = static_cast<int>(key_tile) / ZOQ_LANES;
   vec sum[static_cast<std::size_t>(M)][static_cast<std::size_t>(vecs)];
   ZOQ_UNROLL for (int m = 0; m < M; ++m) {
@@ -28,7 +39,8 @@ ZOQ_TARGET inline void score_keys(const float* const* q, index_t size, const flo
   }
   ZOQ_UNROLL for (int m = 0; m < M; ++m) {
     ZOQ_UNROLL for (int v = 0; v < vecs; ++v) {
-      store(out + m * key_tile + v * ZOQ_LANES, sum[m][v]);
+      store(out + m * key_tile + v * ZOQ_LANES,
+            multiply_add(sum[m][v], broadcast(scale), broadcast(0.0f)));
     }
   }
 }
@@ -91,26 +103,37 @@ struct question_block {
   float total[static_cast<std::size_t>(questions_at_once)];
 };
 
+/// f over the lanes of v until one is left: a balanced tree.
+template <class F>
+ZOQ_TARGET inline float fold_lanes(vec v, const F& f) {
+  alignas(64) float lane[ZOQ_LANES];
+  store(lane, v);
+  ZOQ_UNROLL for (int half = ZOQ_LANES / 2; half > 0; half /= 2) {
+    ZOQ_UNROLL for (int l = 0; l < half; ++l) { lane[l] = f(lane[l], lane[l + half]); }
+  }
+  return lane[0];
+}
+
 /// Scores of a tile -> weights relative to the running maximum; keys from `limit` on weigh 0. Returns
 /// the factor on what was summed before.
-ZOQ_TARGET inline float soften(float* weight, index_t limit, float scale, float& largest,
-                               float& total) {
-  float top = largest;
-  for (index_t j = 0; j < limit; ++j) {
-    top = std::max(top, scale * weight[j]);
+ZOQ_TARGET ZOQ_FLATTEN inline float soften(float* weight, index_t limit, float& largest,
+                                           float& total) {
+  std::fill(weight + limit, weight + key_tile, -INFINITY);
+  vec tops = broadcast(largest);
+  for (index_t j = 0; j < key_tile; j += ZOQ_LANES) {
+    tops = larger(load(weight + j), tops);
   }
+  const float top = fold_lanes(tops, [](float a, float b) { return a < b ? b : a; });
   for (index_t j = 0; j < key_tile; ++j) {
-    weight[j] = exp_f32(std::min(scale * weight[j] - top, 0.0f));
+    weight[j] = exp_f32(weight[j] - top);
   }
-  for (index_t j = limit; j < key_tile; ++j) {
-    weight[j] = 0;
+  std::fill(weight + limit, weight + key_tile, 0.0f);
+  vec sums = broadcast(0.0f);
+  for (index_t j = 0; j < key_tile; j += ZOQ_LANES) {
+    sums = add(sums, load(weight + j));
   }
-  const float shrink = total > 0 ? exp_f32(largest - top) : 0.0f;
-  float sum = 0;
-  for (index_t j = 0; j < limit; ++j) {
-    sum += weight[j];
-  }
-  total = total * shrink + sum;
+  const float shrink = total == 0 ? 0.0f : top == largest ? 1.0f : exp_f32(largest - top);
+  total = total * shrink + fold_lanes(sums, [](float a, float b) { return a + b; });
   largest = top;
   return shrink;
 }
@@ -126,16 +149,11 @@ ZOQ_TARGET inline void see_tile(const Task& t, index_t base, index_t first, inde
   alignas(64) float keys[static_cast<std::size_t>(Task::largest * key_tile)];
   alignas(64) float weight[static_cast<std::size_t>(questions_at_once * key_tile)];
   turn_keys(t.k.data + from, stride, count, size, keys);
-  constexpr int together = ZOQ_LANES == 16 ? 4 : 2;
-  for (index_t m = 0; m < block.count;) {
-    if (m + together <= block.count) {
-      score_keys<together>(block.q + m, size, keys, weight + m * key_tile);
-      m += together;
-    } else {
-      score_keys<1>(block.q + m, size, keys, weight + m * key_tile);
-      ++m;
-    }
-  }
+  constexpr int together = ZOQ_LANES == 16 ? 6 : 2;
+  by_questions<together>(0, block.count,
+                         [&]<int M>(std::integral_constant<int, M>, index_t m) ZOQ_TARGET {
+                           score_keys<M>(block.q + m, size, scale, keys, weight + m * key_tile);
+                         });
   for (index_t m = 0; m < block.count; ++m) {
     const index_t limit = own ? std::clamp<index_t>(block.row[m] + 1 - first, 0, count) : count;
     float* mine = weight + m * key_tile;
@@ -143,23 +161,22 @@ ZOQ_TARGET inline void see_tile(const Task& t, index_t base, index_t first, inde
       std::fill(mine, mine + key_tile, 0.0f);
       continue;
     }
-    const float shrink = soften(mine, limit, scale, block.largest[m], block.total[m]);
-    for (index_t d = 0; d < size; ++d) {
-      sums[m * size + d] *= shrink;
+    const float shrink = soften(mine, limit, block.largest[m], block.total[m]);
+    if (shrink != 1) {
+      for (index_t d = 0; d < size; ++d) {
+        sums[m * size + d] *= shrink;
+      }
     }
   }
   const float* values = t.v.data + from;
   index_t d = 0;
   constexpr index_t wide = 4 * ZOQ_LANES;
   for (; d + wide <= size; d += wide) {
-    index_t m = 0;
-    for (; m + together <= block.count; m += together) {
-      mix_values<together, 4>(weight + m * key_tile, values + d, stride, count, sums + m * size + d,
-                              size);
-    }
-    for (; m < block.count; ++m) {
-      mix_values<1, 4>(weight + m * key_tile, values + d, stride, count, sums + m * size + d, size);
-    }
+    by_questions<together>(0, block.count,
+                           [&]<int M>(std::integral_constant<int, M>, index_t m) ZOQ_TARGET {
+                             mix_values<M, 4>(weight + m * key_tile, values + d, stride, count,
+                                              sums + m * size + d, size);
+                           });
   }
   for (index_t m = 0; m < block.count; ++m) {
     for (index_t j = 0; j < count; ++j) {

@@ -43,16 +43,6 @@ ZOQ_TARGET inline vec pair_columns(vec even, vec odd) {
       _mm512_maskz_permutexvar_epi16(every_half, _mm512_load_si512(order), halves));
 }
 
-struct store_some {
-  float* to;
-  index_t stride, count;
-  ZOQ_TARGET void operator()(index_t i, vec v) const {
-    if (i < count) {
-      store(to + i * stride, v);
-    }
-  }
-};
-
 /// Sixteen outputs at depth [begin, begin + n), n <= stretch: the pairs of step i at out + i * width.
 template <quant_scheme S>
 ZOQ_TARGET inline void fill_steps(const packed_view<S>& w, index_t first, index_t begin, index_t n,
@@ -82,7 +72,7 @@ ZOQ_TARGET inline void fill_steps(const packed_view<S>& w, index_t first, index_
     for (index_t i = 0; i < n; i += 2 * ZOQ_LANES) {
       const index_t steps = std::min<index_t>(ZOQ_LANES, (n - i + 1) / 2);
       turn_square(reinterpret_cast<const float*>(pairs) + i / 2, stretch / 2,
-                  store_some{out + i / 2 * width, width, steps});
+                  store_some{out + i / 2 * width, width, 0, steps});
     }
   }
 }

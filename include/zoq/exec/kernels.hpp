@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -47,16 +48,20 @@ typedef float vec __attribute__((vector_size(16)));  // NOLINT: no `using` in ol
 inline vec load(const float* p) { return vec{p[0], p[1], p[2], p[3]}; }
 inline void store(float* p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
 inline vec broadcast(float x) { return vec{x, x, x, x}; }
+inline vec add(vec a, vec b) { return a + b; }
 inline vec multiply_add(vec a, vec b, vec sum) { return a * b + sum; }
+inline vec larger(vec a, vec b) { return a > b ? a : b; }
 inline vec zero_unless(bool keep, vec v) { return keep ? v : vec{}; }
-template <class Put>
-inline void turn_square(const float* from, index_t stride, Put put) {
+template <class Get, class Put>
+inline void turn_vectors(Get get, Put put) {
+  const vec row[4] = {get(0), get(1), get(2), get(3)};
   for (int j = 0; j < 4; ++j) {
-    put(j, vec{from[j], from[stride + j], from[2 * stride + j], from[3 * stride + j]});
+    put(j, vec{row[0][j], row[1][j], row[2][j], row[3][j]});
   }
 }
 #include "zoq/exec/kernels.inl"
 
+#include "zoq/exec/added.inl"
 #include "zoq/exec/attention.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
@@ -76,14 +81,16 @@ using vec = __m256;
 ZOQ_TARGET inline vec load(const float* p) { return _mm256_loadu_ps(p); }
 ZOQ_TARGET inline void store(float* p, vec v) { _mm256_storeu_ps(p, v); }
 ZOQ_TARGET inline vec broadcast(float x) { return _mm256_set1_ps(x); }
+ZOQ_TARGET inline vec add(vec a, vec b) { return _mm256_add_ps(a, b); }
 ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm256_fmadd_ps(a, b, sum); }
+ZOQ_TARGET inline vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
 ZOQ_TARGET inline vec zero_unless(bool keep, vec v) {
   return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(-static_cast<int>(keep))));
 }
-template <class Put>
-ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
+template <class Get, class Put>
+ZOQ_TARGET inline void turn_vectors(Get get, Put put) {
   __m256 row[8], pair[8], quad[8];
-  ZOQ_UNROLL for (int i = 0; i < 8; ++i) { row[i] = load(from + i * stride); }
+  ZOQ_UNROLL for (int i = 0; i < 8; ++i) { row[i] = get(i); }
   ZOQ_UNROLL for (int i = 0; i < 8; i += 2) {
     pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
     pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
@@ -101,6 +108,7 @@ ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
 }
 #include "zoq/exec/kernels.inl"
 
+#include "zoq/exec/added.inl"
 #include "zoq/exec/attention.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
@@ -127,15 +135,17 @@ inline constexpr __mmask32 every_half = 0xffffffff;
 ZOQ_TARGET inline vec load(const float* p) { return _mm512_loadu_ps(p); }
 ZOQ_TARGET inline void store(float* p, vec v) { _mm512_storeu_ps(p, v); }
 ZOQ_TARGET inline vec broadcast(float x) { return _mm512_set1_ps(x); }
+ZOQ_TARGET inline vec add(vec a, vec b) { return _mm512_add_ps(a, b); }
 ZOQ_TARGET inline vec multiply_add(vec a, vec b, vec sum) { return _mm512_fmadd_ps(a, b, sum); }
+ZOQ_TARGET inline vec larger(vec a, vec b) { return _mm512_maskz_max_ps(every, a, b); }
 ZOQ_TARGET inline vec zero_unless(bool keep, vec v) {
   return _mm512_maskz_mov_ps(static_cast<__mmask16>(-static_cast<int>(keep)), v);
 }
-template <class Put>
-ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
+template <class Get, class Put>
+ZOQ_TARGET inline void turn_vectors(Get get, Put put) {
   __m512 row[16], pair[16],
       quad[16];  // quad[4 g + c]: columns c, 4 + c, ... of rows 4 g to 4 g + 3
-  ZOQ_UNROLL for (int i = 0; i < 16; ++i) { row[i] = load(from + i * stride); }
+  ZOQ_UNROLL for (int i = 0; i < 16; ++i) { row[i] = get(i); }
   ZOQ_UNROLL for (int i = 0; i < 16; i += 2) {
     pair[i] = _mm512_maskz_unpacklo_ps(every, row[i], row[i + 1]);
     pair[i + 1] = _mm512_maskz_unpackhi_ps(every, row[i], row[i + 1]);
@@ -161,6 +171,7 @@ ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
 #define ZOQ_HAS_DOT_PRODUCTS
 #include "zoq/exec/kernels.inl"
 
+#include "zoq/exec/added.inl"
 #include "zoq/exec/attention.inl"
 #undef ZOQ_HAS_DOT_PRODUCTS
 #include "zoq/exec/bf16_avx512.inl"

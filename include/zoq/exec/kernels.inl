@@ -21,9 +21,11 @@ struct f32_products {
 };
 
 /// How a stretch of the depth begins and ends: it goes on with the sums of earlier ones; after it,
-/// the second row of every pair, a difference so far, gets the first one on top.
+/// the second row of every pair, a difference so far, gets the first one on top, and every row what
+/// is added to it.
 struct stretch_ends {
   bool resume, join_pairs;
+  const float* added;  // [M, Products::width], or none
 };
 
 template <std::size_t M, std::size_t Vecs>
@@ -31,8 +33,10 @@ ZOQ_TARGET inline void store_tile(const vec (&sum)[M][Vecs], stretch_ends ends, 
   ZOQ_UNROLL for (std::size_t m = 0; m < M; ++m) {
     ZOQ_UNROLL for (std::size_t v = 0; v < Vecs; ++v) {
       const bool join = m % 2 == 1 && ends.join_pairs;
-      store(y[m] + v * ZOQ_LANES,
-            join ? multiply_add(sum[m - m % 2][v], broadcast(1.0f), sum[m][v]) : sum[m][v]);
+      const vec whole = join ? add(sum[m - m % 2][v], sum[m][v]) : sum[m][v];
+      store(y[m] + v * ZOQ_LANES, ends.added == nullptr
+                                      ? whole
+                                      : add(whole, load(ends.added + (m * Vecs + v) * ZOQ_LANES)));
     }
   }
 }
@@ -79,20 +83,32 @@ ZOQ_TARGET inline void multiply_rows(Products products, index_t rows,
   }
 }
 
-/// Where a turned square goes: over what is there, or on top of it. put(i, vector i).
+/// Where a turned square goes, or its vectors [first, end): put(i, vector i).
 struct store_rows {
   float* to;
   index_t stride;
   ZOQ_TARGET void operator()(index_t i, vec v) const { store(to + i * stride, v); }
 };
-struct add_to_rows {
+struct store_some {
   float* to;
-  index_t stride;
+  index_t stride, first, end;
   ZOQ_TARGET void operator()(index_t i, vec v) const {
-    float* at = to + i * stride;
-    store(at, multiply_add(v, broadcast(1.0f), load(at)));
+    if (i >= first && i < end) {
+      store(to + (i - first) * stride, v);
+    }
   }
 };
+
+/// A square of floats turned: put(j, {from[j], from[stride + j], ...}).
+struct load_rows {
+  const float* from;
+  index_t stride;
+  ZOQ_TARGET vec operator()(index_t i) const { return load(from + i * stride); }
+};
+template <class Put>
+ZOQ_TARGET inline void turn_square(const float* from, index_t stride, Put put) {
+  turn_vectors(load_rows{from, stride}, put);
+}
 
 /// ZOQ_LANES rows of `w` from `first` on, columns [begin, begin + count), as floats: out[lane * stride
 /// + c], the rest of the stride filled with 0. Lanes beyond the last row repeat it. begin and count are
@@ -125,7 +141,16 @@ ZOQ_TARGET inline void decode_columns(const packed_view<S>& w, index_t first, in
                                       index_t count, float* out, index_t stride) {
   constexpr index_t stretch = S::block_size > 32 ? S::block_size : 32;
   alignas(64) float rows[static_cast<std::size_t>(ZOQ_LANES * stretch)];
-  for (index_t c = 0; c < count; c += stretch) {
+  index_t c = 0;
+  if constexpr (requires { widen(&w.block(0, 0)); }) {  // no blocks: straight from where they lie
+    for (; c + ZOQ_LANES <= count; c += ZOQ_LANES) {
+      const auto row = [&](index_t lane) ZOQ_TARGET {
+        return widen(&w.block(std::min(first + lane, w.shape[0] - 1), begin + c));
+      };
+      turn_vectors(row, store_rows{out + c * stride, stride});
+    }
+  }
+  for (; c < count; c += stretch) {
     const index_t n = std::min(stretch, count - c);
     decode_rows(w, first, begin + c, n, stretch, rows);
     index_t i = 0;
@@ -233,9 +258,13 @@ ZOQ_TARGET inline void multiply_slots(Products products, const typename Products
       to[m] = y.slot(slot + m) + first;
     }
     const auto* from = a + slot * a_stride;
+    stretch_ends here = ends;
+    if (ends.added != nullptr) {
+      here.added = ends.added + (slot - slots.first) * wide;
+    }
     next.some();
     if (width == wide) {
-      multiply_rows(products, count, from, a_stride, panel, steps, ends, to);
+      multiply_rows(products, count, from, a_stride, panel, steps, here, to);
     } else {  // the last panel is narrow: go through a whole tile
       alignas(64) float tile[static_cast<std::size_t>(Products::rows * wide)] = {};
       float* whole[static_cast<std::size_t>(Products::rows)];
@@ -243,7 +272,7 @@ ZOQ_TARGET inline void multiply_slots(Products products, const typename Products
         whole[m] = tile + m * wide;
         std::copy_n(to[m], width, whole[m]);
       }
-      multiply_rows(products, count, from, a_stride, panel, steps, ends, whole);
+      multiply_rows(products, count, from, a_stride, panel, steps, here, whole);
       for (index_t m = 0; m < count; ++m) {
         std::copy_n(whole[m], width, to[m]);
       }
@@ -252,17 +281,18 @@ ZOQ_TARGET inline void multiply_slots(Products products, const typename Products
 }
 
 /// y[slot][first + j] = sum_k a[slot, k] w[first + j, k] for the slots and the panel of outputs at
-/// `first`. Every weight is decoded once, whatever the number of rows. `after(slots, width)` follows
-/// each run of slots, while their outputs are near.
-template <class Products, class Source, class After>
+/// `first`. Every weight is decoded once, whatever the number of rows. added(run, to) says what is on
+/// top of a run of slots: `to` [run.count, Products::width] filled, or null.
+template <class Products, class Source, class Added>
 ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, index_t first,
                                       const typename Products::input* a, index_t a_stride,
                                       const slot_range& slots, const output_rows& y,
-                                      const After& after) {
+                                      const Added& added) {
   constexpr index_t words = Products::words * Products::width;        // floats of a step
   constexpr index_t most = panel_floats / words * Products::columns;  // columns of a panel
-  constexpr index_t together = 192;  // slots of a run: a multiple of tiles and of turned squares
+  constexpr index_t together = 384;  // slots of a run: whole tiles, and whole blocks of pairs
   alignas(64) float panel[panel_floats];
+  alignas(64) float sums[together * Products::width];
   const index_t width = std::min<index_t>(Products::width, source.outputs() - first);
   const index_t stretches = std::max<index_t>(1, (source.depth() + most - 1) / most);
   // Nearly even stretches of whole granules. `most` is a multiple of these, so none is longer.
@@ -279,110 +309,9 @@ ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, i
       const slot_range some{slots.first + run, std::min(together, slots.count - run)};
       multiply_slots(products, a + begin / Products::columns, a_stride, some, panel,
                      (depth + Products::columns - 1) / Products::columns,
-                     {begin != 0, y.pairs && last}, first, width, y, next);
-      if (last) {
-        after(some, width);
-      }
+                     {begin != 0, y.pairs && last, last ? added(some, sums) : nullptr}, first,
+                     width, y, next);
     }
-  }
-}
-
-/// A block of at most ZOQ_LANES rows of x turned: out[c * stride + r] = x[r, c], 0 for rows that are
-/// not there. x: [rows, columns].
-template <class Products>
-ZOQ_TARGET inline void turn_rows(Products, const float* x, index_t rows, index_t columns,
-                                 float* out, index_t stride) {
-  index_t c = 0;
-  if (rows == ZOQ_LANES) {
-    for (; c + ZOQ_LANES <= columns; c += ZOQ_LANES) {
-      turn_square(x + c, columns, store_rows{out + c * stride, stride});
-    }
-  }
-  for (; c < columns; ++c) {
-    for (index_t r = 0; r < ZOQ_LANES; ++r) {
-      out[c * stride + r] = r < rows ? x[r * columns + c] : 0.0f;
-    }
-  }
-}
-
-/// The entries [begin, end) of a part, whose outputs lie within ZOQ_LANES of `first`, times inputs of
-/// Squares times ZOQ_LANES rows: vector o - first of square s of `sums` becomes the sum over the
-/// entries of output o. Vectors hold rows: the inputs of an entry, turned, lie side by side. Every
-/// entry stores what its output has so far: there is nothing to predict, and nothing to wait for.
-template <int Squares>
-ZOQ_TARGET inline void sum_entries(const sparse_part& part, const float* value, index_t begin,
-                                   index_t end, index_t first, const float* x, index_t x_stride,
-                                   float* sums) {
-  vec sum[static_cast<std::size_t>(Squares)];
-  ZOQ_UNROLL for (int s = 0; s < Squares; ++s) { sum[s] = broadcast(0.0f); }
-  std::int32_t before = -1;
-  for (index_t j = begin; j < end; ++j) {
-    const std::int32_t o = part.row.data[j];
-    const float* in = x + part.column.data[j] * x_stride;
-    float* out = sums + (o - first) * ZOQ_LANES;
-    ZOQ_UNROLL for (int s = 0; s < Squares; ++s) {
-      sum[s] = multiply_add(broadcast(value[j]), load(in + s * ZOQ_LANES),
-                            zero_unless(o == before, sum[s]));
-      store(out + s * ZOQ_LANES * ZOQ_LANES, sum[s]);
-    }
-    before = o;
-  }
-}
-
-/// y[r, o] += sum of value[j] x[r, column[j]] over those entries j of output o, for rows [row, row +
-/// rows) of a branch. `x` is the branch's part of the turned inputs, `y` its first row.
-ZOQ_TARGET inline void add_entries(const sparse_part& part, const float* value, index_t begin,
-                                   index_t end, index_t first, index_t width, index_t row,
-                                   index_t rows, const float* x, index_t x_stride, float* y,
-                                   index_t y_stride) {
-  constexpr index_t square = ZOQ_LANES * ZOQ_LANES;
-  constexpr int together = 2;  // squares
-  alignas(64) float sums[together * square] = {};
-  for (index_t block = row / ZOQ_LANES * ZOQ_LANES; block < row + rows;) {
-    const bool both = block + together * ZOQ_LANES <= row + rows;
-    if (both) {
-      sum_entries<together>(part, value, begin, end, first, x + block, x_stride, sums);
-    } else {
-      sum_entries<1>(part, value, begin, end, first, x + block, x_stride, sums);
-    }
-    for (int s = 0; s < (both ? together : 1); ++s, block += ZOQ_LANES) {
-      const index_t last = std::min(block + ZOQ_LANES, row + rows);
-      if (width == ZOQ_LANES && block >= row && last == block + ZOQ_LANES) {
-        turn_square(sums + s * square, ZOQ_LANES,
-                    add_to_rows{y + block * y_stride + first, y_stride});
-      } else {  // some rows or outputs of the square only
-        for (index_t i = 0; i < width; ++i) {
-          for (index_t r = std::max(block, row); r < last; ++r) {
-            y[r * y_stride + first + i] += sums[s * square + i * ZOQ_LANES + r - block];
-          }
-        }
-      }
-    }
-  }
-}
-
-/// The part's values on top of the outputs [first, first + width) of the slots, each branch's own.
-template <class Products>
-ZOQ_TARGET inline void add_part(Products, index_t first, index_t width, const slot_range& slots,
-                                const turned_rows& x, const sparse_part& part,
-                                const output_rows& y) {
-  const std::int32_t* output = part.row.data;
-  const index_t n = part.row.shape[0];
-  index_t begin = std::lower_bound(output, output + n, first) - output;
-  for (index_t at = first; at < first + width && begin < n; at += ZOQ_LANES) {
-    const index_t here = std::min<index_t>(ZOQ_LANES, first + width - at);
-    index_t end = begin;
-    while (end < n && output[end] < at + here) {
-      ++end;
-    }
-    if (end != begin) {
-      y.for_each_branch(slots, [&](index_t branch, index_t row, index_t rows) ZOQ_TARGET {
-        add_entries(part, part.values.data + branch * part.values.shape[1] + part.first, begin, end,
-                    at, here, row, rows, x.data + branch * x.per_branch, x.stride,
-                    y.data + branch * y.per_branch * y.columns, y.columns);
-      });
-    }
-    begin = end;
   }
 }
 

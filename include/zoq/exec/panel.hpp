@@ -24,6 +24,12 @@ struct slot_range {
   index_t first, count;  // of pairs both are even
 };
 
+/// Rows of one branch among slots: row first + i is in slot `slot` + i * step.
+struct branch_rows {
+  index_t branch, first, count;
+  index_t slot, step;
+};
+
 /// The rows of y that a product writes. A slot is a row; but of a stack of pairs, slots 2 i and
 /// 2 i + 1 are row i of a pair's two branches, so that a tile holds both.
 struct output_rows {
@@ -40,8 +46,13 @@ struct output_rows {
     return slot - within + within % 2 * per_branch + within / 2;
   }
   [[nodiscard]] float* slot(index_t s) const { return data + row(s) * columns; }
+  /// The slot of row `r` of a branch.
+  [[nodiscard]] index_t slot_of(index_t branch, index_t r) const {
+    return pairs ? (branch - branch % 2) * per_branch + 2 * r + branch % 2
+                 : branch * per_branch + r;
+  }
 
-  /// f(branch, first of its rows, rows) for every branch that has rows among the slots.
+  /// f(branch_rows) for every branch that has rows among the slots.
   template <class F>
   void for_each_branch(const slot_range& slots, const F& f) const {
     const index_t together = pairs ? 2 * per_branch : per_branch;  // slots that interleave
@@ -51,25 +62,30 @@ struct output_rows {
       const index_t branches = pairs ? 2 : 1;
       const index_t first = (s - group * together) / branches;
       for (index_t b = 0; b < branches; ++b) {
-        f(group * branches + b, first, (end - s) / branches);
+        f(branch_rows{group * branches + b, first, (end - s) / branches, s + b, branches});
       }
       s = end;
     }
   }
 };
 
-/// What follows a run of slots where nothing does.
-struct nothing_after {
-  void operator()(const slot_range&, index_t) const {}
+/// What is added to a run of slots where nothing is.
+struct nothing_added {
+  const float* operator()(const slot_range&, float*) const { return nullptr; }
 };
 
-/// x turned, so that the inputs of one column lie side by side: row t of branch b is at
-/// data[c * stride + b * per_branch + t]. Branches begin at multiples of every vector.
+/// x in blocks of 16 rows of a branch, each turned: row r of a block is at [c * 16 + r]. Rows that are
+/// not there are 0.
 struct turned_rows {
-  static constexpr index_t multiple = 16;
-  float* data = nullptr;   // [C, stride]
-  index_t stride = 0;      // at least branches * per_branch
-  index_t per_branch = 0;  // T, rounded up
+  static constexpr index_t rows = 16;  // of a block: a multiple of every vector
+  float* data = nullptr;               // [branches, blocks, C, 16]
+  index_t blocks = 0;                  // of a branch
+  index_t columns = 0;                 // C
+
+  [[nodiscard]] index_t block_size() const { return columns * rows; }
+  [[nodiscard]] float* block(index_t branch, index_t b) const {
+    return data + (branch * blocks + b) * block_size();
+  }
 };
 
 /// Outputs are the rows of W, the depth its columns: y = x W^T.

@@ -91,12 +91,9 @@ constexpr index_t inputs_of(index_t columns) {
   return (columns + Products::columns - 1) / Products::columns;
 }
 
-/// Where `rows` rows of each of `branches` branches lie when they are turned; no memory yet.
-inline turned_rows turned_shape(index_t rows, index_t branches) {
-  constexpr index_t multiple = turned_rows::multiple;
-  const index_t per_branch = (rows + multiple - 1) / multiple * multiple;
-  // Columns at a multiple of many lines would fall on each other in the caches.
-  return {nullptr, branches * per_branch + multiple, per_branch};
+/// How `rows` rows of each branch lie when they are turned; no memory yet.
+inline turned_rows turned_shape(index_t rows, index_t columns) {
+  return {nullptr, (rows + turned_rows::rows - 1) / turned_rows::rows, columns};
 }
 
 /// Bytes that the workspaces of a forward product hold: inputs that are rounded, and turned for parts.
@@ -110,8 +107,8 @@ inline workspace_bytes workspace_of(instruction_set kernels, compute products, i
                                   static_cast<index_t>(sizeof(typename Products::input))
                             : 0;
   });
-  return {branches * rows * row,
-          columns * turned_shape(rows, branches).stride * static_cast<index_t>(sizeof(float))};
+  return {branches * rows * row, branches * turned_shape(rows, columns).blocks * turned_rows::rows *
+                                     columns * static_cast<index_t>(sizeof(float))};
 }
 
 // y[r, o] = sum_k a[r, k] w[o, k], the panels of `source` over the threads.
@@ -124,7 +121,7 @@ void multiply_panels(const product_settings& how, const Source& source,
   how.all.split(panels * parts, 1, [&](index_t begin, index_t end) {
     for (index_t task = begin; task < end; ++task) {
       multiply_panel(Products{}, source, task / parts * Products::width, a.data, a.shape[1],
-                     part_of(task % parts, parts, y.shape[0], false), out, nothing_after{});
+                     part_of(task % parts, parts, y.shape[0], false), out, nothing_added{});
     }
   });
 }
@@ -143,50 +140,58 @@ void multiply_floats(const product_settings& how, const Source& source,
   }
 }
 
-// The inputs as Products takes them, by slots: in the workspace, unless they are floats as they are.
+// The inputs of a product: as Products takes them, by slots; and turned, where a part needs them.
 template <class Products>
-const typename Products::input* rounded(const product_settings& how, tensor_view<const float, 2> x,
-                                        const output_rows& order, index_t stride) {
-  using input = typename Products::input;
-  if constexpr (!rounds<Products>) {
-    return x.data;
-  } else {
-    const index_t columns = x.shape[1];
-    how.workspace.reserve(x.shape[0] * stride * static_cast<index_t>(sizeof(input)));
-    auto* out = reinterpret_cast<input*>(how.workspace.data());
-    how.all.split(x.shape[0], 16, [&](index_t begin, index_t end) {
-      for (index_t s = begin; s < end; ++s) {
-        const bool second = order.pairs && s % 2 == 1;
-        round_row(Products{}, x.data + order.row(s) * columns,
-                  second ? x.data + order.row(s - 1) * columns : nullptr, columns,
-                  out + s * stride);
-      }
-    });
-    return out;
-  }
-}
+struct product_inputs {
+  const typename Products::input* a;
+  index_t stride;
+  turned_rows turned;
+};
 
-// The inputs turned for the parts, in the second workspace.
+// Both in one pass, while a row is near. Floats stay where they are.
 template <class Products>
-turned_rows turned(const product_settings& how, tensor_view<const float, 2> x, index_t branches) {
-  constexpr index_t multiple = turned_rows::multiple;
-  const index_t rows = x.shape[0] / branches;  // of a branch
-  turned_rows out = turned_shape(rows, branches);
-  const index_t blocks = out.per_branch / multiple;
-  how.turned.reserve(x.shape[1] * out.stride);
-  out.data = how.turned.data();
-  constexpr index_t step = Products::lanes;
-  how.all.split(branches * blocks, 1, [&](index_t begin, index_t end) {
+product_inputs<Products> prepared(const product_settings& how, tensor_view<const float, 2> x,
+                                  const output_rows& order, bool turn) {
+  using input = typename Products::input;
+  const index_t columns = x.shape[1], stride = inputs_of<Products>(columns);
+  const index_t branches = x.shape[0] / order.per_branch;
+  turned_rows turned = turned_shape(order.per_branch, columns);
+  if (turn) {
+    how.turned.reserve(branches * turned.blocks * turned.block_size());
+    turned.data = how.turned.data();
+  }
+  input* a = nullptr;
+  if constexpr (rounds<Products>) {
+    how.workspace.reserve(x.shape[0] * stride * static_cast<index_t>(sizeof(input)));
+    a = reinterpret_cast<input*>(how.workspace.data());
+  }
+  const index_t together = order.pairs ? 2 : 1;  // branches
+  const bool work = turn || rounds<Products>;
+  how.all.split(work ? branches / together * turned.blocks : 0, 1, [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
-      const index_t branch = i / blocks;
-      for (index_t r = i % blocks * multiple; r < (i % blocks + 1) * multiple; r += step) {
-        turn_rows(Products{}, x.data + (branch * rows + r) * x.shape[1],
-                  std::clamp<index_t>(rows - r, 0, step), x.shape[1],
-                  out.data + branch * out.per_branch + r, out.stride);
+      const index_t branch = i / turned.blocks * together, block = i % turned.blocks;
+      const index_t first = block * turned_rows::rows;
+      const index_t rows = std::min(turned_rows::rows, order.per_branch - first);
+      for (index_t b = 0; b < together; ++b) {
+        const float* from = x.data + ((branch + b) * order.per_branch + first) * columns;
+        if constexpr (rounds<Products>) {
+          for (index_t r = 0; r < rows; ++r) {
+            const float* row = from + r * columns;
+            round_row(Products{}, row, b == 0 ? nullptr : row - order.per_branch * columns, columns,
+                      a + order.slot_of(branch + b, first + r) * stride);
+          }
+        }
+        if (turn) {
+          turn_rows(Products{}, from, rows, columns, turned.block(branch + b, block));
+        }
       }
     }
   });
-  return out;
+  if constexpr (rounds<Products>) {
+    return {a, stride, turned};
+  } else {
+    return {x.data, stride, turned};
+  }
 }
 
 // All panels of all layers over the threads, each finished by the one that multiplied it.
@@ -194,19 +199,17 @@ template <class Products>
 void multiply_layers(const product_settings& how, tensor_view<const float, 2> x,
                      const branch_stack& stack, std::span<const linear_layer> layers) {
   const index_t rows = x.shape[0];
-  const index_t stride = inputs_of<Products>(x.shape[1]);
+  if (rows == 0) {
+    return;
+  }
   const output_rows order{nullptr, 0, rows / stack.count, stack.pairs && rounds<Products>};
+  const bool turn = std::any_of(layers.begin(), layers.end(),
+                                [](const linear_layer& layer) { return layer.added != nullptr; });
+  const product_inputs<Products> in = prepared<Products>(how, x, order, turn);
   index_t panels = 0;
   for (const linear_layer& layer : layers) {
     panels += panels_of<Products>(layer.y.shape[1]);
   }
-  if (rows == 0) {
-    return;
-  }
-  const auto* a = rounded<Products>(how, x, order, stride);
-  const bool moved = std::any_of(layers.begin(), layers.end(),
-                                 [](const linear_layer& layer) { return layer.added != nullptr; });
-  const turned_rows columns = moved ? turned<Products>(how, x, stack.count) : turned_rows{};
   const index_t parts = parts_of_rows(how.all.count(), panels, rows);
   how.all.split(panels * parts, 1, [&](index_t begin, index_t end) {
     for (index_t task = begin; task < end; ++task) {
@@ -218,13 +221,13 @@ void multiply_layers(const product_settings& how, tensor_view<const float, 2> x,
       }
       const output_rows y{layer->y.data, layer->y.shape[1], order.per_branch, order.pairs};
       const index_t first = panel * Products::width;
-      const auto after = [&](const slot_range& done, index_t width) {
-        if (layer->added != nullptr) {
-          add_part(Products{}, first, width, done, columns, *layer->added, y);
-        }
+      const auto added = [&](const slot_range& some, float* sums) -> const float* {
+        return layer->added == nullptr
+                   ? nullptr
+                   : sum_part(Products{}, *layer->added, first, in.turned, some, y, sums);
       };
       layer->w.visit([&]<class S>(const packed_view<S>& w) {
-        multiply_panel(Products{}, row_panels<S>{w}, first, a, stride, slots, y, after);
+        multiply_panel(Products{}, row_panels<S>{w}, first, in.a, in.stride, slots, y, added);
       });
     }
   });

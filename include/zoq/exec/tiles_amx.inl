@@ -108,7 +108,8 @@ ZOQ_TARGET inline void multiply_rows(amx_products<Tiles>, index_t rows,
       float* sum = sums + m * side;
       for (index_t i = 0; i < side; ++i) {
         sum[i] += ends.resume ? y[m][v + i] : 0.0f;
-        y[m][v + i] = sum[i] + (ends.join_pairs && m % 2 == 1 ? sum[i - side] : 0.0f);
+        y[m][v + i] = sum[i] + (ends.join_pairs && m % 2 == 1 ? sum[i - side] : 0.0f) +
+                      (ends.added == nullptr ? 0.0f : ends.added[m * width + v + i]);
       }
     }
   }
