@@ -5,12 +5,12 @@
 #include <zoq/data/windows.hpp>
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
-#include <zoq/model/llama_reverse.hpp>
-#include <zoq/score/fisher.hpp>
 #include <zoq/score/simple.hpp>
 #include <zoq/sparse/top_k.hpp>
 
 #include "interrupt.hpp"
+#include "jobs.hpp"
+#include "on_device.hpp"
 #include "progress.hpp"
 
 namespace zoq::cli {
@@ -45,12 +45,11 @@ nlohmann::json mask_options::describe() const {
   return out;
 }
 
-mask choose_mask(const cpu& exec, const opened_model& m, const mask_options& options,
-                 special mode) {
+mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options) {
   const top_k_options best{options.density, scope_named(options.scope)};
   mask out;
   if (options.score == "fisher") {
-    const std::vector<token_t> tokens = read_text(options.text_file, m.words, mode);
+    const std::vector<token_t> tokens = read_text(options.text_file, m.words, common.mode());
     std::vector<index_t> first;
     try {
       first = choose_windows(static_cast<index_t>(tokens.size()),
@@ -72,7 +71,8 @@ mask choose_mask(const cpu& exec, const opened_model& m, const mask_options& opt
       shown->show(done, text(first.size(), " x ", options.length, " tokens"));
       interrupt::check("stopped while making the mask; nothing was written");
     };
-    out = top_k(fisher(exec, m.model, windows_at(tokens, first, options.length), tell), best);
+    const auto windows = windows_at(tokens, first, options.length);
+    out = on_device(common.in_float(), fisher_job{m, windows, best, tell});
   } else if (options.score == "magnitude") {
     out = top_k(magnitude(m.model.tensors()), best);
   } else {
@@ -102,13 +102,14 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
       ->capture_default_str();
   app.add_option("--out", out, "The mask, a safetensors file")->required();
   parse();
+  common.validate();
   options.validate();
   require_option(options.score != "fisher" || !options.text_file.empty(), "--text",
                  "the fisher score needs a file");
 
   const interrupt asked;
   const opened_model m(common.model);
-  const mask made = choose_mask(common.float_executor(), m, options, common.mode());
+  const mask made = choose_mask(common, m, options);
   require(made.count() > 0, "the mask has no places: the density is too small");
   write_mask(out, made);
 

@@ -30,6 +30,6 @@ struct mask_options {
 
 /// Makes the mask, with a progress bar. Memory: for fisher, one layer's squared gradients and the
 /// inputs of all layers; else one matrix of floats.
-mask choose_mask(const cpu& exec, const opened_model& m, const mask_options& options, special mode);
+mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options);
 
 }  // namespace zoq::cli

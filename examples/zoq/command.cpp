@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <zoq/exec/cpu.hpp>
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/view/delta.hpp>
@@ -74,17 +75,26 @@ std::optional<double> epsilon_given(const std::string& epsilon) {
 
 void model_options::add_to(CLI::App& app) {
   app.add_option("--model", model, "The model, a GGUF file")->required();
+  app.add_option("--device", device, "Where the model runs")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   add_executor_options(app, compute, kernels, threads);
   app.add_flag("--special-tokens", special_tokens,
                "Markers such as <|im_start|> in texts are control tokens, not plain text");
   app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
 }
 
-cpu model_options::executor() const {
-  return cpu({threads, kernels_named(kernels), products_named(compute, kernels)});
+model_options model_options::in_float() const {
+  model_options out = *this;
+  out.compute = name_of(zoq::compute::f32);
+  return out;
 }
-cpu model_options::float_executor() const {
-  return cpu({threads, kernels_named(kernels), zoq::compute::f32});
+
+void model_options::validate() const {
+  require_option(device == "cpu" || (kernels == "auto" && threads == 0), "--device",
+                 "--kernels and --threads are for --device cpu");
+  require_option(device == "cpu" || compute != name_of(zoq::compute::i8), "--compute",
+                 "i8 is for --device cpu");
 }
 
 opened_model::opened_model(const std::string& path)

@@ -13,7 +13,8 @@
 #include <vector>
 #include <zoq/data/encode.hpp>
 #include <zoq/estimate/estimators.hpp>
-#include <zoq/exec/cpu.hpp>
+#include <zoq/exec/compute.hpp>
+#include <zoq/exec/instruction_set.hpp>
 #include <zoq/io/tokenizer.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/objective/objectives.hpp>
@@ -42,9 +43,10 @@ void add_estimator_options(CLI::App& app, std::string& estimator, int& probes);
 /// What --epsilon says: a length, or nothing for "auto". Throws when it is no positive number.
 std::optional<double> epsilon_given(const std::string& epsilon);
 
-/// Options of every command that runs a model.
+/// Options of every command that runs a model; on_device.hpp makes the executor.
 struct model_options {
   std::string model;
+  std::string device = "cpu";
   std::string compute = "f32";
   std::string kernels = "auto";
   int threads = 0;
@@ -52,9 +54,10 @@ struct model_options {
   bool json = false;
 
   void add_to(CLI::App& app);
-  [[nodiscard]] cpu executor() const;
   /// The same in float, for scores: a mask must not depend on how the tuning computes.
-  [[nodiscard]] cpu float_executor() const;
+  [[nodiscard]] model_options in_float() const;
+  /// Wrong usage where an option does not go with the device.
+  void validate() const;
   [[nodiscard]] special mode() const { return special_tokens ? special::parsed : special::plain; }
 };
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <iostream>
-#include <zoq/model/llama_forward.hpp>
-#include <zoq/train/evaluate.hpp>
-#include <zoq/view/sparse.hpp>
 
 #include "command.hpp"
 #include "interrupt.hpp"
+#include "jobs.hpp"
+#include "on_device.hpp"
 #include "progress.hpp"
 
 namespace zoq::cli {
@@ -26,6 +25,7 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
       ->check(CLI::IsMember({"mean", "sum"}))
       ->capture_default_str();
   parse();
+  common.validate();
 
   const interrupt asked;
   const opened_model m(common.model);
@@ -33,25 +33,18 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
     data += "/test.jsonl";
   }
   const task_rows task = read_task(data, m, common.mode(), option_score_named(choice_score));
-  const cpu exec = common.executor();
-  const sparse_view view(exec, m.model.tensors(), tuned_values(m, delta_file));
-  llama_forward<cpu> pass(exec, m.model);
-
+  const delta values = tuned_values(m, delta_file);
   std::vector<const example*> rows;
   for (const example& row : task.rows) {
     rows.push_back(&row);
   }
   progress bar("eval", static_cast<index_t>(rows.size()));
-  evaluation sum;
-  try {
-    sum = evaluate(pass, view.branches(), task.objective, rows, {.batch_rows = batch_size},
-                   [&](const evaluation& so_far) {
-                     bar.show(so_far.rows, figures_of(so_far));
-                     return interrupt::signal() == 0;
-                   });
-  } catch (const error& e) {
-    fail(data, ": ", e.what());
-  }
+  const auto tell = [&](const evaluation& so_far) {
+    bar.show(so_far.rows, figures_of(so_far));
+    return interrupt::signal() == 0;
+  };
+  const evaluation sum =
+      on_device(common, eval_job{m, values, task.objective, rows, data, batch_size, tell});
   bar.finish();
   interrupt::check("stopped");
 

@@ -3,13 +3,13 @@
 #include <cmath>
 #include <iostream>
 #include <numeric>
-#include <zoq/model/llama_forward.hpp>
 #include <zoq/random/philox.hpp>
 #include <zoq/random/seeds.hpp>
-#include <zoq/view/sparse.hpp>
 
 #include "command.hpp"
 #include "interrupt.hpp"
+#include "jobs.hpp"
+#include "on_device.hpp"
 
 namespace zoq::cli {
 
@@ -88,11 +88,11 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   parse();
+  common.validate();
 
   const interrupt asked;
   const opened_model m(common.model);
-  const cpu exec = common.executor();
-  const sparse_view view(exec, m.model.tensors(), tuned_values(m, delta_file));
+  const delta values = tuned_values(m, delta_file);
   std::vector<token_t> next = m.words.encode(prompt, common.mode());
   if (m.words.adds_bos()) {
     next.insert(next.begin(), m.words.bos());
@@ -103,23 +103,22 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
   require(prompt_tokens < context, "--prompt has ", prompt_tokens,
           " tokens, the model's context is ", context);
 
-  llama_forward<cpu> pass(exec, m.model);
-  pass.start_sequence(std::min(context, prompt_tokens + most));
   std::vector<token_t> made;
-  std::vector<float> logits;
-  for (index_t i = 0; i < std::min(most, context - prompt_tokens); ++i) {
-    pass.extend(next, view.branches(), logits);
-    const token_t id = choose(logits, how, static_cast<std::uint64_t>(i));
+  const index_t rows = std::min(context, prompt_tokens + most);
+  const auto next_token = [&](const std::vector<float>& logits) -> std::optional<token_t> {
+    interrupt::check("stopped");
+    const token_t id = choose(logits, how, made.size());
     if (id == m.words.eos()) {
-      break;
+      return {};
     }
     made.push_back(id);
     if (!common.json) {
       std::cout << m.words.piece(id) << std::flush;
     }
-    interrupt::check("stopped");
-    next.assign(1, id);
-  }
+    return prompt_tokens + static_cast<index_t>(made.size()) < rows ? std::optional(id)
+                                                                    : std::nullopt;
+  };
+  on_device(common, generate_job{m, values, next, rows, next_token});
   if (common.json) {
     print_json({{"prompt", prompt}, {"text", m.words.decode(made)}, {"tokens", made}});
   } else {

@@ -4,43 +4,14 @@
 #include <map>
 #include <numeric>
 #include <zoq/io/mapped_file.hpp>
-#include <zoq/model/llama_forward.hpp>
 
 #include "command.hpp"
+#include "jobs.hpp"
+#include "on_device.hpp"
 
 namespace zoq::cli {
 
 namespace {
-
-struct scored_text {
-  std::vector<token_t> tokens;
-  std::vector<float> logits;   // [V] at the last position
-  std::optional<double> loss;  // mean next-token; none for a single token
-};
-
-scored_text score(const cpu& exec, const opened_model& m, std::vector<token_t> tokens) {
-  scored_text out;
-  out.tokens = std::move(tokens);
-  require(!out.tokens.empty(), "the text has no tokens");
-  llama_forward<cpu> pass(exec, m.model);
-  packing batch;
-  const index_t text = batch.add(out.tokens);
-  const auto count = static_cast<index_t>(out.tokens.size());
-  batch.read(text, count - 1, 0);
-  pass.logits(batch, {}, out.logits);
-  if (count > 1) {
-    batch.clear();
-    const index_t again = batch.add(out.tokens);
-    for (index_t i = 0; i + 1 < count; ++i) {
-      batch.read(again, i, out.tokens[static_cast<std::size_t>(i) + 1]);
-    }
-    std::vector<double> scores(batch.reads.size());
-    pass.score(batch, {}, scores);
-    out.loss =
-        -std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
-  }
-  return out;
-}
 
 std::vector<token_t> best_of(const std::vector<float>& logits, index_t n) {
   std::vector<token_t> order(logits.size());
@@ -124,21 +95,23 @@ int inspect(CLI::App& app, const std::function<void()>& parse) {
       ->check(CLI::Range(index_t{0}, index_t{1} << 31))
       ->capture_default_str();
   parse();
+  options.validate();
 
   const opened_model m(options.model);
-  const cpu exec = options.executor();
-  std::optional<scored_text> scored;
-  if (!file.empty()) {
-    scored = score(exec, m, read_text(file, m.words, options.mode()));
-  } else if (given->count() != 0) {
-    scored = score(exec, m, m.words.encode(text, options.mode()));
+  std::vector<token_t> tokens;
+  std::optional<score_job::result> scored;
+  if (!file.empty() || given->count() != 0) {
+    tokens = file.empty() ? m.words.encode(text, options.mode())
+                          : read_text(file, m.words, options.mode());
+    require(!tokens.empty(), "the text has no tokens");
+    scored = on_device(options, score_job{m, tokens});
   }
   const auto best = scored.has_value() ? best_of(scored->logits, top) : std::vector<token_t>{};
 
   if (options.json) {
     nlohmann::json line = {{"model", shape_json(m.model)}};
     if (scored.has_value()) {
-      line["tokens"] = scored->tokens;
+      line["tokens"] = tokens;
       line["loss"] = or_null(scored->loss);
       line["top"] = nlohmann::json::array();
       for (const token_t id : best) {
@@ -152,8 +125,8 @@ int inspect(CLI::App& app, const std::function<void()>& parse) {
   }
   print_shape(m.model);
   if (scored.has_value()) {
-    std::cout << scored->tokens.size() << " tokens:";
-    for (const token_t id : scored->tokens) {
+    std::cout << tokens.size() << " tokens:";
+    for (const token_t id : tokens) {
       std::cout << ' ' << id;
     }
     std::cout << "\n";

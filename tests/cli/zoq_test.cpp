@@ -350,6 +350,8 @@ TEST_CASE("bad input: one clear line, a code that is not 0, nothing half-written
       {with("--schedule", "cubic"), "cubic"},
       {with("--no-such-option", "1"), "no-such-option"},
       {with("--mask-length", "100000"), "text.txt"},
+      {with("--device", "tpu"), "tpu"},
+      {with("--device", "cuda"), "--threads are for --device cpu"},
   };
   for (const bad& b : all) {
     CAPTURE(b.said);
@@ -363,6 +365,11 @@ TEST_CASE("bad input: one clear line, a code that is not 0, nothing half-written
         !std::filesystem::exists(w.folder / "out") || std::filesystem::is_empty(w.folder / "out");
     CHECK(nothing);
   }
+  // On a device, or one line that says what is missing: CUDA in this build, or the device.
+  const finished there = run({"eval", "--model", w.model, "--data", w.rows, "--device", "cuda"});
+  const bool told = there.code == 1 && there.err.find("zoq eval: --device cuda: ") == 0 &&
+                    std::count(there.err.begin(), there.err.end(), '\n') == 1;
+  CHECK((there.code == 0 || told));
   CHECK(run({}).code == 2);
   CHECK(run({"no-such-command"}).code == 2);
   for (const char* command : {"finetune", "mask", "eval", "inspect", "generate", "replay"}) {
