@@ -7,7 +7,7 @@ set -eu
 packages="g++ cmake ninja-build python3 python3-pip
   libeigen3-dev librandom123-dev libtbb-dev
   nlohmann-json3-dev libpcre2-dev libcli11-dev
-  doctest-dev libbenchmark-dev"
+  doctest-dev libbenchmark-dev libthrust-dev"
 
 missing=""
 for package in $packages; do

@@ -15,6 +15,7 @@
 namespace zoq::test {
 
 struct counted_space {
+  static constexpr bool on_host = true;
   static inline index_t live = 0;     // bytes lent and not given back
   static inline index_t peak = 0;     // the most at a time since watch()
   static inline index_t largest = 0;  // the most at once since then

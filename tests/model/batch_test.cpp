@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
@@ -24,7 +25,7 @@ auto list(const View& view) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("device_batch: tokens, positions, segments and the rows that are read", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   zoq::device_batch<X> batch;
   for (int again = 0; again < 2; ++again) {  // a batch is loaded over an earlier one
@@ -67,8 +68,8 @@ TEST_CASE("device_batch: tokens outside the vocabulary and too long sequences ar
   const auto error = [&](const std::vector<zoq::token_t>& tokens, index_t context, bool read) {
     packing p;
     if (!tokens.empty()) {
-      const index_t half = p.add(tokens);
-      const index_t rest = p.add(tokens, half);
+      const index_t middle = p.add(tokens);
+      const index_t rest = p.add(tokens, middle);
       if (read) {
         p.read(rest, 0, 0);
       }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "executors.hpp"
 #include "reference_llama.hpp"
 #include "tiny_llama.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -44,7 +45,7 @@ zoq::mask some_places(const zoq::llama& model) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("f64: logits and scores in every format equal the slow double model", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   std::vector<tiny_options> all = {{.tied = true}, {.config = small_config()}};
   for (const auto format : format_names()) {

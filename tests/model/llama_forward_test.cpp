@@ -11,6 +11,7 @@
 
 #include "counting.hpp"
 #include "exec/executors.hpp"
+#include "executors.hpp"
 #include "golden.hpp"
 #include "io/temporary_folder.hpp"
 #include "reference_llama.hpp"
@@ -177,7 +178,7 @@ struct branch {
 }  // namespace
 
 TEST_CASE_TEMPLATE("R16: logits and loss of the tiny model equal the reference framework's", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const temporary_folder folder;
   tiny_llama().write(folder / "m.gguf");
@@ -215,7 +216,7 @@ TEST_CASE_TEMPLATE("R16: logits and loss of the tiny model equal the reference f
 }
 
 TEST_CASE_TEMPLATE("forward: likelihoods of options after a shared prompt equal the golden ones", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const auto& wanted = golden()["options"];
   const std::vector<token_t> prompt = wanted["prompt"];
   packing batch;
@@ -239,7 +240,7 @@ TEST_CASE_TEMPLATE("forward: likelihoods of options after a shared prompt equal 
 }
 
 TEST_CASE_TEMPLATE("forward: every format, tied heads and wide heads equal a double pass", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   zoq::llama_config wide = tiny_config();
   wide.head_size = 16;  // the heads together are wider than the stream
@@ -287,8 +288,8 @@ TEST_CASE("forward: every instruction set and any number of threads") {
   }
 }
 
-TEST_CASE_TEMPLATE("forward: packed texts equal one text at a time, bit for bit", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("forward: packed texts equal one text at a time, bit for bit", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.format = "q8_0"}).model();
   const std::vector<std::vector<token_t>> texts = {some_tokens(7, 1, 96), some_tokens(1, 2, 96),
@@ -308,7 +309,7 @@ TEST_CASE_TEMPLATE("forward: packed texts equal one text at a time, bit for bit"
 }
 
 TEST_CASE_TEMPLATE("forward: options that share their prompt equal options as texts of their own",
-                   X, zoq::serial, zoq::cpu) {
+                   X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.format = "q4_0"}).model();
   const std::vector<token_t> prompt = some_tokens(37, 5, 96);
@@ -330,7 +331,7 @@ TEST_CASE_TEMPLATE("forward: options that share their prompt equal options as te
 }
 
 TEST_CASE_TEMPLATE("forward: stacked branches equal branches one after another, bit for bit", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.format = "q4_1"}).model();
   const overlay added(model, 3, 8);
@@ -346,7 +347,7 @@ TEST_CASE_TEMPLATE("forward: stacked branches equal branches one after another, 
 }
 
 TEST_CASE_TEMPLATE("forward: branches that move upper layers only have the bits of each alone", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.config = small_config(), .format = "q4_1"}).model();
   packing batch = read_all(some_tokens(9, 9, 300));
@@ -470,7 +471,7 @@ TEST_CASE("forward: pairs keep the differences of losses that rounding alone wou
 }
 
 TEST_CASE_TEMPLATE("R7: values beside the base equal a float model with the values put in", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const tiny_llama tiny({.format = "q4_1"});
   const llama model = tiny.model();
@@ -497,7 +498,7 @@ TEST_CASE_TEMPLATE("R7: values beside the base equal a float model with the valu
 }
 
 TEST_CASE_TEMPLATE("forward: only rows that are read have logits, whatever else is read", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama().model();
   const std::vector<token_t> tokens = some_tokens(20, 12, 96);
@@ -537,7 +538,7 @@ TEST_CASE("forward: scores come in the order of the reads, over several runs of 
 }
 
 TEST_CASE_TEMPLATE("forward: a pass that was used before gives the bits of a fresh one", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama().model();
   const overlay added(model, 2, 13);
@@ -602,7 +603,7 @@ TEST_CASE("forward_of: found by the model's type") {
 }
 
 TEST_CASE_TEMPLATE("forward: a sequence that goes on piece by piece equals the whole, bit for bit",
-                   X, zoq::serial, zoq::cpu) {
+                   X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.format = "q4_1"}).model();
   const overlay added(model, 1, 17);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "executors.hpp"
 #include "golden.hpp"
 #include "io/temporary_folder.hpp"
 #include "reference_llama.hpp"
@@ -135,7 +136,7 @@ TEST_CASE("reference pass: its gradients equal those of the reference framework"
   }
 }
 
-TEST_CASE_TEMPLATE("reverse: gradients of the golden file", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("reverse: gradients of the golden file", X, ZOQ_TEST_EXECUTORS) {
   const auto& wanted = golden();
   const squares got = squares_of(X{}, tiny_llama().model(), {wanted["next_token"]["ids"]});
   CHECK(std::fabs(got.loss - wanted["next_token"]["loss"].get<double>()) <= 1e-5);
@@ -162,15 +163,14 @@ TEST_CASE_TEMPLATE("reverse: gradients of the golden file", X, zoq::serial, zoq:
 }
 
 TEST_CASE_TEMPLATE("reverse: squares are the mean over windows of each window's own", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const tiny_llama tiny;
   const windows texts = some_windows(3, 9);
   check_equal(squares_of(exec, tiny.model(), texts), by_hand(tiny, texts), tolerance);
 }
 
-TEST_CASE_TEMPLATE("reverse: quantised weights, tied heads and wide heads", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("reverse: quantised weights, tied heads and wide heads", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   zoq::llama_config wide = tiny_config();
   wide.head_size = 16;

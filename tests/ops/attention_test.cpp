@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -129,7 +130,7 @@ std::vector<sample> samples() {
 }  // namespace
 
 TEST_CASE_TEMPLATE("attention: packed segments with parents equal the naive full mask", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   for (const sample& s : samples()) {
     CAPTURE(s.heads);
@@ -141,14 +142,14 @@ TEST_CASE_TEMPLATE("attention: packed segments with parents equal the naive full
 }
 
 TEST_CASE_TEMPLATE("attention: a row that sees itself alone takes its value to the bit", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   sample s{{{0, 1, -1, 0}, {1, 1, -1, 0}}, 1, 2, 2, 6, 50};
   s.fill();
   CHECK(same_bits(s.run(X{}), s.v));
 }
 
-TEST_CASE_TEMPLATE("attention: what stands beside a text changes no bit of it", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("attention: what stands beside a text changes no bit of it", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   sample all{tree, 2, 4, 2, 8};
   all.fill();
@@ -179,7 +180,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE_TEMPLATE("attention: scores of any size give finite means", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("attention: scores of any size give finite means", X, ZOQ_TEST_EXECUTORS) {
   sample s{{{0, 45, -1, 0}}, 1, 1, 1, 4, 1e4};
   s.fill();
   bool inside = true;

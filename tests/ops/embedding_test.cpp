@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -14,7 +15,7 @@ using zoq::index_t;
 using namespace zoq::test;
 
 TEST_CASE_TEMPLATE("embed: the decoded rows of the tokens to the bit, in every format and branch",
-                   X, zoq::serial, zoq::cpu) {
+                   X, ZOQ_TEST_EXECUTORS) {
   constexpr index_t vocabulary = 11, columns = 64, branches = 3;
   const std::vector<zoq::token_t> tokens = {10, 0, 3, 3};
   const auto count = static_cast<index_t>(tokens.size());

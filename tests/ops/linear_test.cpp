@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -78,7 +79,7 @@ std::vector<double> direct(const std::vector<float>& x, const std::vector<float>
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("linear: the sums of the formula, in every format", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("linear: the sums of the formula, in every format", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 7, outputs = 37, columns = 96;
   const std::vector<float> x = uniform(rows * columns, 1);
@@ -100,7 +101,7 @@ TEST_CASE_TEMPLATE("linear: the sums of the formula, in every format", X, zoq::s
   }
 }
 
-TEST_CASE_TEMPLATE("R7: an overlay against decode-and-scatter in float", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("R7: an overlay against decode-and-scatter in float", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 5, branches = 3, outputs = 40, columns = 64;
   const std::vector<float> x = uniform(branches * rows * columns, 3);
@@ -132,8 +133,8 @@ TEST_CASE_TEMPLATE("R7: an overlay against decode-and-scatter in float", X, zoq:
   }
 }
 
-TEST_CASE_TEMPLATE("R7: an empty mask equals the quantised path bit for bit", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("R7: an empty mask equals the quantised path bit for bit", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 6, outputs = 33, columns = 64;
   const std::vector<float> x = uniform(rows * columns, 7);
@@ -154,7 +155,7 @@ TEST_CASE_TEMPLATE("R7: an empty mask equals the quantised path bit for bit", X,
   }
 }
 
-TEST_CASE_TEMPLATE("R7: a full mask equals the float matrix", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("R7: a full mask equals the float matrix", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 4, outputs = 17, columns = 96;
   const std::vector<float> x = uniform(rows * columns, 12);
@@ -178,8 +179,8 @@ TEST_CASE_TEMPLATE("R7: a full mask equals the float matrix", X, zoq::serial, zo
   }
 }
 
-TEST_CASE_TEMPLATE("linear: stacked branches equal single branches bit for bit", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("linear: stacked branches equal single branches bit for bit", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 9, branches = 4, outputs = 50, columns = 64;
   const std::vector<float> x = uniform(branches * rows * columns, 14);
@@ -227,7 +228,7 @@ TEST_CASE("linear: any number of threads gives the same bits, on every instructi
 }
 
 TEST_CASE_TEMPLATE("linear: targets of the same inputs equal each alone, bit for bit", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 11, branches = 2, columns = 64;
   const std::vector<float> x = uniform(branches * rows * columns, 1);
@@ -291,7 +292,7 @@ TEST_CASE("linear: the overlay of a kernel is that of overlay_rows") {
   }
 }
 
-TEST_CASE_TEMPLATE("linear: in float, pairs change no bit", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("linear: in float, pairs change no bit", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 9, branches = 4, outputs = 50, columns = 64;
   const std::vector<float> x = uniform(branches * rows * columns, 14);
@@ -332,7 +333,7 @@ TEST_CASE("linear: wrong shapes are refused, with names and numbers") {
 }
 
 TEST_CASE_TEMPLATE("linear: the overlay's bits do not depend on how many rows stand together", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t branches = 2, outputs = 24, columns = 32;
   const packed_matrix w = pack("q4_1", uniform(outputs * columns, 4), outputs, columns);

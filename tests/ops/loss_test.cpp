@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -82,7 +83,7 @@ TEST_CASE("log_sum_exp: a value that is no number shows in the result") {
   CHECK_FALSE(std::isfinite(log_sum_exp({1.0f, HUGE_VALF})));
 }
 
-TEST_CASE_TEMPLATE("log_normalisers: every row's own", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("log_normalisers: every row's own", X, ZOQ_TEST_EXECUTORS) {
   constexpr index_t rows = 9, columns = 300;
   const std::vector<float> logits = uniform(rows * columns, 4, -5, 5);
   std::vector<double> normaliser(at(rows)), wanted;
@@ -95,4 +96,27 @@ TEST_CASE_TEMPLATE("log_normalisers: every row's own", X, zoq::serial, zoq::cpu)
   CHECK(message_of([&] {
           zoq::log_normalisers(X{}, matrix(logits, rows, columns), {normaliser.data(), {2}});
         }) == "log_normalisers: 2 places for 9 rows of 300");
+}
+
+TEST_CASE_TEMPLATE("log_likelihoods: a logit less its row's normaliser, to the bit", X,
+                   ZOQ_TEST_EXECUTORS) {
+  constexpr index_t rows = 9, columns = 300;
+  const std::vector<float> logits = uniform(rows * columns, 4, -5, 5);
+  const auto view = matrix(logits, rows, columns);
+  std::vector<double> normaliser(at(rows));
+  zoq::log_normalisers(X{}, view, {normaliser.data(), {rows}});
+  const std::vector<zoq::likelihood_place> places = {{8, 299}, {0, 0}, {3, 7}, {3, 8}, {3, 7}};
+  std::vector<double> found(places.size());
+  const auto n = static_cast<index_t>(places.size());
+  zoq::log_likelihoods(X{}, view, {normaliser.data(), {rows}}, {places.data(), {n}},
+                       {found.data(), {n}});
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const zoq::likelihood_place at = places[i];
+    CHECK(found[i] == static_cast<double>(view(at.row, at.target)) -
+                          normaliser[static_cast<std::size_t>(at.row)]);
+  }
+  CHECK(message_of([&] {
+          zoq::log_likelihoods(X{}, view, {normaliser.data(), {rows}}, {places.data(), {n}},
+                               {found.data(), {2}});
+        }) == "log_likelihoods: 9 normalisers for 9 rows, 2 likelihoods for 5 places");
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -14,7 +15,7 @@
 using zoq::index_t;
 using namespace zoq::test;
 
-TEST_CASE_TEMPLATE("rms_norm: the formula, for any number of columns", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("rms_norm: the formula, for any number of columns", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 5;
   for (const index_t columns : {1, 7, 16, 17, 64, 576}) {
@@ -45,7 +46,7 @@ TEST_CASE_TEMPLATE("rms_norm: the formula, for any number of columns", X, zoq::s
 }
 
 TEST_CASE_TEMPLATE("rms_norm: in place it gives the same bits, and a power of two cancels", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 3, columns = 40;
   std::vector<float> x = uniform(rows * columns, 3);

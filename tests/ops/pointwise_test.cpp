@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -19,7 +20,7 @@ namespace {
 const index_t lengths[] = {1, 63, 64, 65, 200};
 }  // namespace
 
-TEST_CASE_TEMPLATE("swiglu: silu(gate) * up", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("swiglu: silu(gate) * up", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   for (const index_t n : lengths) {
     const std::vector<float> gate = uniform(n, 1, -8, 8), up = uniform(n, 2);
@@ -36,7 +37,7 @@ TEST_CASE_TEMPLATE("swiglu: silu(gate) * up", X, zoq::serial, zoq::cpu) {
   }
 }
 
-TEST_CASE_TEMPLATE("swiglu: far gates are 0 and the gate itself", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("swiglu: far gates are 0 and the gate itself", X, ZOQ_TEST_EXECUTORS) {
   std::vector<float> gate = {-1e30f, -200, -90, 0, 90, 200, 1e30f};
   const std::vector<float> up(gate.size(), 1.0f);
   const auto n = static_cast<index_t>(gate.size());
@@ -50,7 +51,7 @@ TEST_CASE_TEMPLATE("swiglu: far gates are 0 and the gate itself", X, zoq::serial
   CHECK(gate[6] == 1e30f);
 }
 
-TEST_CASE_TEMPLATE("add, copy and clear are exact", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("add, copy and clear are exact", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   for (const index_t n : lengths) {
     const std::vector<float> x = uniform(n, 3), y = uniform(n, 4);
@@ -67,8 +68,8 @@ TEST_CASE_TEMPLATE("add, copy and clear are exact", X, zoq::serial, zoq::cpu) {
   }
 }
 
-TEST_CASE_TEMPLATE("gather_rows: the rows of every branch, in the order asked for", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("gather_rows: the rows of every branch, in the order asked for", X,
+                   ZOQ_TEST_EXECUTORS) {
   constexpr index_t branches = 3, rows = 5, columns = 7;
   const std::vector<float> from = uniform(branches * rows * columns, 5);
   const std::vector<std::int32_t> wanted = {4, 0, 4};

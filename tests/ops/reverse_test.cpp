@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -51,8 +52,8 @@ constexpr double tolerance = 5e-6;
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("rms_norm_reverse: central differences, added to what is there", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("rms_norm_reverse: central differences, added to what is there", X,
+                   ZOQ_TEST_EXECUTORS) {
   constexpr index_t rows = 3, columns = 37;
   constexpr float epsilon = 0.01f;
   const std::vector<float> x = uniform(rows * columns, 1), gain = uniform(columns, 2),
@@ -81,7 +82,7 @@ TEST_CASE_TEMPLATE("rms_norm_reverse: central differences, added to what is ther
   CHECK(relative_error(dx, wanted) <= tolerance);
 }
 
-TEST_CASE_TEMPLATE("swiglu_reverse: central differences", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("swiglu_reverse: central differences", X, ZOQ_TEST_EXECUTORS) {
   constexpr index_t rows = 4, columns = 21, n = rows * columns;
   const std::vector<float> gate = uniform(n, 1, -6, 6), up = uniform(n, 2), dy = uniform(n, 3);
   std::vector<float> dgate(at(n), 9.0f), dup(at(n), 9.0f);
@@ -140,7 +141,7 @@ struct windows {
 }  // namespace
 
 TEST_CASE_TEMPLATE("attention_reverse: central differences, shared heads and several windows", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   using w = windows;
   const auto rows = static_cast<index_t>(w::rows), heads = static_cast<index_t>(w::heads),
              shared = static_cast<index_t>(w::shared), size = static_cast<index_t>(w::size),
@@ -175,7 +176,7 @@ TEST_CASE_TEMPLATE("attention_reverse: central differences, shared heads and sev
 }
 
 TEST_CASE_TEMPLATE("cross_entropy_reverse: losses, and central differences towards the logits", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 4, columns = 40;
   constexpr float weight = 0.25f;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -41,7 +42,7 @@ TEST_CASE("rotary: the table holds cosines and sines of position * base^(-2i / D
 }
 
 TEST_CASE_TEMPLATE("rotary: turns neighbouring coordinates by the formula, in every branch", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t branches = 2;
   const std::vector<float> table = zoq::rotary_table(positions, size, base);
@@ -64,8 +65,8 @@ TEST_CASE_TEMPLATE("rotary: turns neighbouring coordinates by the formula, in ev
   CHECK(largest_difference(turned, wanted) <= 0x1p-21);
 }
 
-TEST_CASE_TEMPLATE("rotary: position 0 changes no bit, a turn back undoes a turn", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("rotary: position 0 changes no bit, a turn back undoes a turn", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const std::vector<float> table = zoq::rotary_table(positions, size, base);
   const auto turns = matrix(table, positions, size);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "model/golden.hpp"
 #include "model/reference_llama.hpp"
@@ -64,7 +65,7 @@ double share(const zoq::mask& m, const std::map<std::string, std::vector<double>
 }  // namespace
 
 TEST_CASE_TEMPLATE("fisher: the mean squared gradient of every linear weight, the last layer first",
-                   X, zoq::serial, zoq::cpu) {
+                   X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const tiny_llama tiny({.format = "q4_1"});
   const llama model = tiny.model();

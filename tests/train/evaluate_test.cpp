@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "tiny_task.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -97,7 +98,7 @@ TEST_CASE("evaluate: no forward pass is larger than asked for, but for a single 
   CHECK(pass.batches.size() == 3);
 }
 
-TEST_CASE_TEMPLATE("evaluate: cuts into micro-batches change no bit", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("evaluate: cuts into micro-batches change no bit", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama({.format = "q4_1"}).model();
   zoq::llama_forward<X> pass(exec, model);

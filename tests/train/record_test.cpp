@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "tiny_task.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -142,7 +143,7 @@ TEST_CASE("line_file: a folder that is not there is named") {
 }
 
 TEST_CASE_TEMPLATE("replay: the recorded trajectory gives the same delta to the bit", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const temporary_folder folder;
   const zoq::llama model = tiny_llama({.format = "q4_1"}).model();

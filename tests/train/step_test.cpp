@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "counting.hpp"
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "ops/samples.hpp"
 #include "zoq/estimate/spsa.hpp"
@@ -107,8 +108,8 @@ float z_of(const zoq::any_direction& direction, zoq::seed_t seed, index_t i) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("stepper: w <- w - rate * schedule * slope * z, to the bit", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("stepper: w <- w - rate * schedule * slope * z, to the bit", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   for (const zoq::any_direction& direction :
        {zoq::any_direction(zoq::gaussian{}), zoq::any_direction(zoq::rademacher{})}) {
@@ -159,7 +160,7 @@ TEST_CASE("R1: a step asks for two losses, two-sided, for q + 1, one-sided, all 
 }
 
 TEST_CASE_TEMPLATE("stepper: rounds, shapes, states and norms reach those who asked for them", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const std::vector<float> shape = uniform(k, 3, 0.5, 2);
   zoq::step_facts facts;
@@ -204,7 +205,7 @@ TEST_CASE_TEMPLATE("stepper: rounds, shapes, states and norms reach those who as
 }
 
 TEST_CASE_TEMPLATE("stepper: recorded losses give the same values, others are refused", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::recipe how{4, 9};
   const zoq::spsa estimator{.probes = 2};

@@ -9,6 +9,7 @@
 
 #include "estimate/policies.hpp"
 #include "exec/executors.hpp"
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "tiny_task.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -36,7 +37,7 @@ double mean_loss(const outcome& run, std::size_t first, std::size_t count) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("R1: tuning evaluates two losses a step, two-sided, q + 1, one-sided", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama().model();
   const zoq::mask places = large_weights(model);
@@ -53,7 +54,7 @@ TEST_CASE_TEMPLATE("R1: tuning evaluates two losses a step, two-sided, q + 1, on
   CHECK(evaluations(zoq::spsa_one_sided{.probes = 3}) == 6 * 4);
 }
 
-TEST_CASE_TEMPLATE("trainer: a few steps lower the loss of a tiny task", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("trainer: a few steps lower the loss of a tiny task", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.format = "q4_1"}).model();
   const zoq::mask places = large_weights(model);
@@ -97,7 +98,7 @@ TEST_CASE("R4: every format steps with every estimator and direction") {
   }
 }
 
-TEST_CASE_TEMPLATE("R6: the quantised base never changes", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("R6: the quantised base never changes", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   for (const auto format : format_names()) {
     CAPTURE(format);
@@ -117,7 +118,7 @@ TEST_CASE_TEMPLATE("R6: the quantised base never changes", X, zoq::serial, zoq::
   }
 }
 
-TEST_CASE_TEMPLATE("R6: a run of rate 0 leaves the values bit-exact", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("R6: a run of rate 0 leaves the values bit-exact", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.format = "q4_0"}).model();
   zoq::delta start{large_weights(model), {}};
@@ -155,8 +156,8 @@ TEST_CASE("trainer: any number of threads gives the same bits") {
   CHECK(std::fabs(losses_of(oracle)[0] - losses_of(first)[0]) <= 1e-5);
 }
 
-TEST_CASE_TEMPLATE("trainer: how branches and rows are stacked changes no bit", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("trainer: how branches and rows are stacked changes no bit", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama({.format = "q4_0"}).model();
   const zoq::mask places = large_weights(model);
@@ -279,8 +280,8 @@ TEST_CASE("trainer: a run stops when it is told to, and the view stays at its la
   CHECK(part->values.data == view.values().data);
 }
 
-TEST_CASE_TEMPLATE("trainer: measure is an evaluation at the present values", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("trainer: measure is an evaluation at the present values", X,
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama().model();
   zoq::sparse_view view(exec, model.tensors(), large_weights(model));

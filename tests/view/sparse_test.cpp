@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "counting.hpp"
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "model/tiny_llama.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -54,7 +55,7 @@ float z_of(const zoq::any_direction& direction, zoq::seed_t seed, index_t i) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("sparse_view: starts at the base, places are handed out by tensor number", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
   zoq::sparse_view view(exec, model.tensors(), some_places());
@@ -97,7 +98,7 @@ TEST_CASE_TEMPLATE("sparse_view: starts at the base, places are handed out by te
 }
 
 TEST_CASE_TEMPLATE("sparse_view: move_to gives origin + scale * shape * z(seed) in every branch", X,
-                   zoq::serial, zoq::cpu) {
+                   ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
   zoq::sparse_view view(exec, model.tensors(), some_places());
@@ -195,7 +196,7 @@ TEST_CASE("sparse_view: a branch has the same bits alone and among others, on an
   }
 }
 
-TEST_CASE_TEMPLATE("sparse_view: to_delta and back", X, zoq::serial, zoq::cpu) {
+TEST_CASE_TEMPLATE("sparse_view: to_delta and back", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
   const zoq::mask places = some_places();

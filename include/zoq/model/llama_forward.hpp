@@ -25,7 +25,9 @@
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/model/batch.hpp"
+#include "zoq/model/head_runs.hpp"
 #include "zoq/model/llama.hpp"
+#include "zoq/model/resident.hpp"
 #include "zoq/ops/attention.hpp"
 #include "zoq/ops/embedding.hpp"
 #include "zoq/ops/linear.hpp"
@@ -44,7 +46,11 @@ class llama_forward {
   static constexpr index_t head_rows = 64;  // rows whose logits exist at the same time
 
   /// Keeps references: executor and model must outlive the pass.
-  llama_forward(const X& exec, const llama& model) : exec_(exec), model_(model) {
+  llama_forward(const X& exec, const llama& model)
+      : llama_forward(exec, model, resident_weights<X>(exec, model.tensors())) {}
+  /// The same with weights that other passes use too.
+  llama_forward(const X& exec, const llama& model, resident_weights<X> weights)
+      : exec_(exec), model_(model), weights_(std::move(weights)) {
     for (const model_tensor& t : model.tensors()) {
       gains_.push_back(t.role == tensor_role::norm ? gain_of(exec, t.weight) : memory{});
     }
@@ -57,39 +63,33 @@ class llama_forward {
     require(static_cast<index_t>(scores.size()) == branches.count * reads,
             "forward: ", scores.size(), " places for ", reads, " scores of ", branches.count,
             " branches");
-    // Reads by their place among the read rows, so that a run of logits serves its rows' reads.
-    struct wanted {
-      index_t row, read;
-    };
-    run(batch, branches);
-    std::vector<wanted> order;
-    for (index_t b = 0; b < branches.count; ++b) {
-      for (index_t r = 0; r < reads; ++r) {
-        const index_t place = batch_.read_place(batch.reads[static_cast<std::size_t>(r)].row);
-        order.push_back({b * batch_.read_row_count() + place, b * reads + r});
-      }
+    for (const token_read& r : batch.reads) {
+      require(r.target >= 0 && r.target < model_.config().vocabulary, "forward: target ", r.target,
+              " is outside the vocabulary of ", model_.config().vocabulary);
     }
-    std::sort(order.begin(), order.end(), [](const wanted& a, const wanted& b) {
-      return a.row != b.row ? a.row < b.row : a.read < b.read;
-    });
+    run(batch, branches);
+    std::vector<head_run> runs = runs_of(branches);
+    const read_order order = order_reads(
+        batch, [&](index_t row) { return batch_.read_place(row); }, branches.count,
+        batch_.read_row_count(), runs);
+    const index_t all = branches.count * reads;
+    places_.reserve(all);
+    likelihoods_.reserve(all);
     normaliser_.reserve(head_rows);
-    for_each_head_run(branches, [&](const head_run& rows, tensor_view<const float, 2> logits) {
-      log_normalisers(exec_, logits, normaliser_.view(logits.shape[0]));
-      double normaliser[static_cast<std::size_t>(head_rows)];
-      exec_.download(normaliser_.data(), logits.shape[0], normaliser);
-      for (index_t i = 0; i < logits.shape[0]; ++i) {
-        auto next = std::lower_bound(order.begin(), order.end(), rows.row(i),
-                                     [](const wanted& at, index_t row) { return at.row < row; });
-        for (; next != order.end() && next->row == rows.row(i); ++next) {
-          const token_t target = batch.reads[static_cast<std::size_t>(next->read % reads)].target;
-          require(target >= 0 && target < logits.shape[1], "forward: target ", target,
-                  " is outside the vocabulary of ", logits.shape[1]);
-          float logit = 0;
-          exec_.download(logits.row(i).data + target, 1, &logit);
-          scores[static_cast<std::size_t>(next->read)] = static_cast<double>(logit) - normaliser[i];
-        }
-      }
+    exec_.upload(order.place.data(), all, places_.data());
+    const tensor_view<const likelihood_place, 1> places = places_.view(all);
+    const auto likelihoods = likelihoods_.view(all);
+    for_each_head_run(branches, runs, [&](const head_run& run, tensor_view<const float, 2> logits) {
+      const auto normaliser = normaliser_.view(logits.shape[0]);
+      log_normalisers(exec_, logits, normaliser);
+      log_likelihoods(exec_, logits, normaliser, places.rows(run.read, run.reads),
+                      likelihoods.rows(run.read, run.reads));
     });
+    std::vector<double> host(static_cast<std::size_t>(all));  // all at once: a device waits once
+    exec_.download(likelihoods.data, all, host.data());
+    for (std::size_t i = 0; i < host.size(); ++i) {
+      scores[static_cast<std::size_t>(order.read[i])] = host[i];
+    }
   }
 
   /// All logits of the rows that are read, in the order of their rows: [branches, read rows, V].
@@ -97,11 +97,12 @@ class llama_forward {
     run(batch, branches);
     const index_t columns = model_.config().vocabulary;
     out.resize(static_cast<std::size_t>(branches.count * batch_.read_row_count() * columns));
-    for_each_head_run(branches, [&](const head_run& rows, tensor_view<const float, 2> logits) {
-      for (index_t i = 0; i < logits.shape[0]; ++i) {
-        exec_.download(logits.row(i).data, columns, out.data() + rows.row(i) * columns);
-      }
-    });
+    for_each_head_run(
+        branches, runs_of(branches), [&](const head_run& rows, tensor_view<const float, 2> logits) {
+          for (index_t i = 0; i < logits.shape[0]; ++i) {
+            exec_.download(logits.row(i).data, columns, out.data() + rows.row(i) * columns);
+          }
+        });
   }
 
   /// Begins a sequence of at most `rows` tokens for `extend`: room for the keys and values of all
@@ -137,14 +138,16 @@ class llama_forward {
     run(batch, branches, first);
     sequence_ = std::move(all);  // only now: after an error the sequence is as it was
     logits.resize(static_cast<std::size_t>(c.vocabulary));
-    for_each_head_run(branches, [&](const head_run&, tensor_view<const float, 2> row) {
-      exec_.download(row.data, row.size(), logits.data());
-    });
+    for_each_head_run(branches, runs_of(branches),
+                      [&](const head_run&, tensor_view<const float, 2> row) {
+                        exec_.download(row.data, row.size(), logits.data());
+                      });
   }
 
-  /// Bytes of activations and gains that this pass holds.
+  /// Bytes of activations and gains that this pass holds; those of weights() are not among them.
   [[nodiscard]] index_t byte_count() const {
-    index_t bytes = batch_.byte_count() + normaliser_.byte_count();
+    index_t bytes = batch_.byte_count() + normaliser_.byte_count() + places_.byte_count() +
+                    likelihoods_.byte_count();
     for (const memory* m :
          {&x_, &h_, &q_, &shared_.k, &shared_.v, &mixed_, &gate_, &up_, &logits_, &turns_}) {
       bytes += m->byte_count();
@@ -157,6 +160,9 @@ class llama_forward {
     }
     return bytes;
   }
+
+  /// The model's weights in the executor's memory, which other passes may share.
+  [[nodiscard]] const resident_weights<X>& weights() const { return weights_; }
 
  private:
   using memory = buffer<float, typename X::space>;
@@ -171,8 +177,7 @@ class llama_forward {
     batch_.load(exec_, batch, c.vocabulary, c.context, std::max<index_t>(first, 0));
     reserve(branches.count, batch.positions());
     const index_t rows = batch_.stream_rows();
-    embed(exec_, batch_.tokens(), model_.tensor(model_.embedding()).weight, 1,
-          x_.view(rows, c.hidden));
+    embed(exec_, batch_.tokens(), weights_[model_.embedding()], 1, x_.view(rows, c.hidden));
     const index_t apart = std::min(first_moved_layer(branches), c.layers - 1);
     for (index_t l = 0; l < c.layers; ++l) {
       if (l == apart && branches.count > 1) {
@@ -247,41 +252,28 @@ class llama_forward {
     std::swap(x, mixed_);
   }
 
-  /// Read rows whose logits are computed together: a stretch of them, of pairs in both branches.
-  struct head_run {
-    index_t first, count, second;  // rows of [branches * Q]: first ..., then second ...
-    [[nodiscard]] index_t row(index_t i) const {
-      return i < count ? first + i : second + i - count;
-    }
-  };
+  [[nodiscard]] std::vector<head_run> runs_of(const branch_parts& branches) const {
+    return head_runs(branches.stack(), batch_.read_row_count(), head_rows);
+  }
 
-  // Calls f(head_run, logits [n, V]) for runs of the read rows of all branches.
+  // Calls f(head_run, logits [n, V]) for every run.
   template <class F>
-  void for_each_head_run(const branch_parts& branches, const F& f) {
+  void for_each_head_run(const branch_parts& branches, std::span<const head_run> runs, const F& f) {
     const llama_config& c = model_.config();
-    const index_t queries = batch_.read_row_count();
-    const index_t read = branches.count * queries;
-    const index_t together = branches.pairs ? 2 : 1;  // branches of a run
-    const index_t rows = branches.pairs ? queries : read;
-    const index_t most = std::min(head_rows / together, rows);
-    logits_.reserve(most * together * c.vocabulary);
-    const auto h = h_.view(read, c.hidden);
-    for (index_t base = 0; base < read; base += rows * together) {
-      for (index_t first = 0; first < rows; first += most) {
-        const index_t n = std::min(most, rows - first);
-        const head_run run{base + first, n, base + rows + first};
-        tensor_view<const float, 2> input = h.rows(run.first, n);
-        if (branches.pairs) {
-          const auto both = mixed_.view(2 * n, c.hidden);
-          copy(exec_, input, both.rows(0, n));
-          copy(exec_, h.rows(run.second, n), both.rows(n, n));
-          input = both;
-        }
-        const auto logits = logits_.view(n * together, c.vocabulary);
-        zoq::linear(exec_, input, model_.tensor(model_.head()).weight, {},
-                    {together, branches.pairs}, logits, "the head");
-        f(run, logits);
+    logits_.reserve(runs.front().rows * c.vocabulary);  // none has more rows than the first
+    const auto h = h_.view(branches.count * batch_.read_row_count(), c.hidden);
+    for (const head_run& run : runs) {
+      tensor_view<const float, 2> input = h.rows(run.first, run.count);
+      if (branches.pairs) {
+        const auto both = mixed_.view(run.rows, c.hidden);
+        copy(exec_, input, both.rows(0, run.count));
+        copy(exec_, h.rows(run.second, run.count), both.rows(run.count, run.count));
+        input = both;
       }
+      const auto logits = logits_.view(run.rows, c.vocabulary);
+      zoq::linear(exec_, input, weights_[model_.head()], {},
+                  {branches.pairs ? 2 : 1, branches.pairs}, logits, "the head");
+      f(run, logits);
     }
   }
 
@@ -295,7 +287,7 @@ class llama_forward {
     linear_targets targets;
     for (const product& p : products) {
       const model_tensor& t = model_.tensor(p.tensor);
-      targets.add({t.weight, branches.on(p.tensor), p.y, t.name});
+      targets.add({weights_[p.tensor], branches.on(p.tensor), p.y, t.name});
     }
     linear(exec_, x, branches.stack(), targets);
   }
@@ -342,14 +334,17 @@ class llama_forward {
 
   const X& exec_;
   const llama& model_;
+  resident_weights<X> weights_;
   device_batch<X> batch_;
-  std::vector<memory> gains_;                     // by tensor number; norms only
-  memory x_, h_, q_, mixed_, gate_, up_;          // activations
-  keys_and_values shared_;                        // of one layer after another
-  std::vector<keys_and_values> kept_;             // of every layer, for `extend`
-  std::vector<token_t> sequence_;                 // what `extend` has seen
-  memory logits_, turns_;                         // [head_rows, V], [positions, D]
-  buffer<double, typename X::space> normaliser_;  // [head_rows]
+  std::vector<memory> gains_;                           // by tensor number; norms only
+  memory x_, h_, q_, mixed_, gate_, up_;                // activations
+  keys_and_values shared_;                              // of one layer after another
+  std::vector<keys_and_values> kept_;                   // of every layer, for `extend`
+  std::vector<token_t> sequence_;                       // what `extend` has seen
+  memory logits_, turns_;                               // [head_rows, V], [positions, D]
+  buffer<double, typename X::space> normaliser_;        // [head_rows]
+  buffer<likelihood_place, typename X::space> places_;  // [branches * reads] by runs
+  buffer<double, typename X::space> likelihoods_;       // [branches * reads]
 };
 
 /// The forward pass of this model: what a trainer calls, found by the model's type.

@@ -18,12 +18,14 @@
 #include <cmath>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/model/batch.hpp"
 #include "zoq/model/llama.hpp"
+#include "zoq/model/resident.hpp"
 #include "zoq/ops/attention.hpp"
 #include "zoq/ops/embedding.hpp"
 #include "zoq/ops/linear.hpp"
@@ -57,7 +59,11 @@ class llama_reverse {
   static constexpr index_t group_rows = 1024;  // rows that go through a layer together
 
   /// Keeps references: executor and model must outlive the pass.
-  llama_reverse(const X& exec, const llama& model) : exec_(exec), model_(model) {}
+  llama_reverse(const X& exec, const llama& model)
+      : llama_reverse(exec, model, resident_weights<X>(exec, model.tensors())) {}
+  /// The same with weights that other passes use too.
+  llama_reverse(const X& exec, const llama& model, resident_weights<X> weights)
+      : exec_(exec), model_(model), weights_(std::move(weights)) {}
 
   /// windows: token ids, all of one length of at least 2. Calls visit(name, rows, columns, squares)
   /// for every matrix of a linear layer, last layer first; `progress(done, all)` after each piece
@@ -72,7 +78,7 @@ class llama_reverse {
     index_t done = 0;
     for (index_t g = 0; g < groups(); ++g) {
       load(windows, g);
-      embed(exec_, batch_.tokens(), model_.tensor(model_.embedding()).weight, 1, input(0, g));
+      embed(exec_, batch_.tokens(), weight(model_.embedding()), 1, input(0, g));
       matrix x = input(0, g);
       for (index_t l = 0; l < c.layers; ++l) {
         const memory& passing = l % 2 == 0 ? scratch_c_ : dx_;
@@ -199,7 +205,7 @@ class llama_reverse {
   [[nodiscard]] memory gain(index_t tensor) const {
     return gain_of(exec_, model_.tensor(tensor).weight);
   }
-  const any_packed& weight(index_t tensor) const { return model_.tensor(tensor).weight; }
+  const any_packed& weight(index_t tensor) const { return weights_[tensor]; }
 
   tensor_view<float, 3> by_heads(const memory& m, index_t heads) const {
     return m.view(rows(), heads, model_.config().head_size);
@@ -364,6 +370,7 @@ class llama_reverse {
 
   const X& exec_;
   const llama& model_;
+  resident_weights<X> weights_;
   device_batch<X> batch_;
   index_t count_ = 0, length_ = 0, group_ = 0;  // windows, tokens of each, windows of a group
   index_t run_ = 1;                             // layers between kept inputs

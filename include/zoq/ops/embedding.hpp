@@ -13,14 +13,17 @@
 
 namespace zoq {
 
+/// One block of one row.
 template <quant_scheme S>
-struct embed_row {
+struct embed_block {
   packed_view<S> table;     // [V, C]
   const token_t* token;     // [T]
   index_t rows;             // T
   tensor_view<float, 2> x;  // [branches * T, C]
-  ZOQ_HD void operator()(index_t r) const {
-    decode_row(table, token[r % rows], x.data + r * x.shape[1]);
+  ZOQ_HD void operator()(index_t i) const {
+    const index_t blocks = table.blocks_per_row();
+    const index_t word = token[i / blocks % rows];
+    S::decode(table.row(word), table.block(word, i % blocks), x.data + i * S::block_size);
   }
 };
 
@@ -33,7 +36,8 @@ void embed(const X& exec, tensor_view<const token_t, 1> token, const any_packed&
           x.shape[0], " x ", x.shape[1], " for ", token.shape[0], " tokens of ", branches,
           " branches and rows of ", table.columns());
   table.visit([&]<class S>(const packed_view<S>& packed) {
-    exec.for_each(x.shape[0], embed_row<S>{packed, token.data, token.shape[0], x});
+    exec.for_each(x.shape[0] * packed.blocks_per_row(),
+                  embed_block<S>{packed, token.data, token.shape[0], x});
   });
 }
 

@@ -1,16 +1,20 @@
 // Log-likelihoods from logits: log p(target) = logit[target] - log sum_v e^logit[v].
 //
 //     zoq::log_normalisers(exec, logits, normaliser);   // the second term, for every row
+//     zoq::log_likelihoods(exec, logits, normaliser, places, likelihoods);
 //
 // A zeroth-order slope subtracts nearly equal losses, so what comes after the logits is double.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/core/math.hpp"
+#include "zoq/exec/block.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
@@ -60,6 +64,51 @@ struct log_sum_exp_row {
   }
 };
 
+/// The same for executors that run blocks of threads: a row is a block's, its sum double.
+struct log_sum_exp_block {
+  static constexpr int threads = 256;
+  struct shared {
+    float largest[static_cast<std::size_t>(threads)];
+    double sum[static_cast<std::size_t>(threads)];
+  };
+  log_sum_exp_row all;
+
+  template <class Block>
+  ZOQ_HD void operator()(Block& block) const {
+    const index_t n = all.logits.shape[1];
+    const float* x = all.logits.data + block.index() * n;
+    block.each([&](int t) {
+      float largest = x[0];
+      for (index_t i = t; i < n; i += threads) {
+        largest = x[i] > largest ? x[i] : largest;
+      }
+      block.shared().largest[t] = largest;
+    });
+    for (int half = threads / 2; half > 0; half /= 2) {
+      block.each([&](int t) {
+        float* largest = block.shared().largest;
+        if (t < half && largest[t + half] > largest[t]) {
+          largest[t] = largest[t + half];
+        }
+      });
+    }
+    block.each([&](int t) {
+      double sum = 0;
+      for (index_t i = t; i < n; i += threads) {
+        sum += static_cast<double>(exp_f32(x[i] - block.shared().largest[0]));
+      }
+      block.shared().sum[t] = sum;
+    });
+    sum_of_threads(block, block.shared().sum);
+    block.each([&](int t) {
+      if (t == 0) {
+        all.normaliser[block.index()] =
+            static_cast<double>(block.shared().largest[0]) + std::log(block.shared().sum[0]);
+      }
+    });
+  }
+};
+
 /// The log of each row's sum of exponentials. logits: [R, V], normaliser: [R].
 template <executor X>
 void log_normalisers(const X& exec, tensor_view<const float, 2> logits,
@@ -67,7 +116,43 @@ void log_normalisers(const X& exec, tensor_view<const float, 2> logits,
   require(normaliser.shape[0] == logits.shape[0] && logits.shape[1] > 0,
           "log_normalisers: ", normaliser.shape[0], " places for ", logits.shape[0], " rows of ",
           logits.shape[1]);
-  exec.for_each(logits.shape[0], log_sum_exp_row{logits, normaliser.data});
+  const log_sum_exp_row all{logits, normaliser.data};
+  if constexpr (requires { exec.run_blocks(logits.shape[0], log_sum_exp_block{all}); }) {
+    exec.run_blocks(logits.shape[0], log_sum_exp_block{all});
+  } else {
+    exec.for_each(logits.shape[0], all);
+  }
+}
+
+/// Where the likelihood of a token is read: its logit's row and column.
+struct likelihood_place {
+  std::int32_t row;
+  token_t target;
+};
+
+struct log_likelihood_of_place {
+  tensor_view<const float, 2> logits;  // [R, V]
+  const double* normaliser;            // [R]
+  const likelihood_place* place;       // [n]
+  double* likelihood;                  // [n]
+  ZOQ_HD void operator()(index_t i) const {
+    const likelihood_place at = place[i];
+    likelihood[i] = static_cast<double>(logits(at.row, at.target)) - normaliser[at.row];
+  }
+};
+
+/// The log-likelihood at every place. logits: [R, V], normaliser: [R], place, likelihood: [n]. The
+/// caller has checked the places.
+template <executor X>
+void log_likelihoods(const X& exec, tensor_view<const float, 2> logits,
+                     tensor_view<const double, 1> normaliser,
+                     tensor_view<const likelihood_place, 1> place,
+                     tensor_view<double, 1> likelihood) {
+  require(normaliser.shape[0] == logits.shape[0] && likelihood.shape[0] == place.shape[0],
+          "log_likelihoods: ", normaliser.shape[0], " normalisers for ", logits.shape[0], " rows, ",
+          likelihood.shape[0], " likelihoods for ", place.shape[0], " places");
+  exec.for_each(place.shape[0],
+                log_likelihood_of_place{logits, normaliser.data, place.data, likelihood.data});
 }
 
 }  // namespace zoq

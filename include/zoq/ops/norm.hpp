@@ -7,10 +7,12 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/core/math.hpp"
+#include "zoq/exec/block.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
@@ -34,6 +36,37 @@ struct rms_norm_row {
   }
 };
 
+/// The same for executors that run blocks of threads: a row is a block's.
+struct rms_norm_block {
+  static constexpr int threads = 128;
+  struct shared {
+    float sum[static_cast<std::size_t>(threads)];
+  };
+  rms_norm_row all;
+
+  template <class Block>
+  ZOQ_HD void operator()(Block& block) const {
+    const index_t n = all.x.shape[1];
+    const float* in = all.x.data + block.index() * n;
+    block.each([&](int t) {
+      float sum = 0;
+      for (index_t c = t; c < n; c += threads) {
+        sum += in[c] * in[c];
+      }
+      block.shared().sum[t] = sum;
+    });
+    sum_of_threads(block, block.shared().sum);
+    block.each([&](int t) {
+      const float mean = block.shared().sum[0] / static_cast<float>(n);
+      const float scale = 1.0f / std::sqrt(mean + all.epsilon);
+      float* out = all.y.data + block.index() * n;
+      for (index_t c = t; c < n; c += threads) {
+        out[c] = in[c] * scale * all.gain.data[c];
+      }
+    });
+  }
+};
+
 /// x: [R, C], gain: [C], y: [R, C], may be x. Throws when shapes disagree.
 template <executor X>
 void rms_norm(const X& exec, tensor_view<const float, 2> x, tensor_view<const float, 1> gain,
@@ -41,7 +74,12 @@ void rms_norm(const X& exec, tensor_view<const float, 2> x, tensor_view<const fl
   require(x.shape[1] == gain.shape[0] && x.shape[0] == y.shape[0] && x.shape[1] == y.shape[1],
           "rms_norm: x is ", x.shape[0], " x ", x.shape[1], ", gain ", gain.shape[0], ", y ",
           y.shape[0], " x ", y.shape[1]);
-  exec.for_each(x.shape[0], rms_norm_row{x, gain, epsilon, y});
+  const rms_norm_row all{x, gain, epsilon, y};
+  if constexpr (requires { exec.run_blocks(x.shape[0], rms_norm_block{all}); }) {
+    exec.run_blocks(x.shape[0], rms_norm_block{all});
+  } else {
+    exec.for_each(x.shape[0], all);
+  }
 }
 
 }  // namespace zoq

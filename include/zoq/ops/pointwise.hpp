@@ -12,62 +12,75 @@
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/core/math.hpp"
+#include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
 namespace zoq {
 
-// Function objects run over short runs of elements, so that a run is a loop that becomes SIMD code.
+// Function objects run over short runs of elements, so that a run is a loop that becomes SIMD code. On
+// devices a run is one element: neighbouring threads then touch neighbouring memory.
 inline constexpr index_t run_length = 64;
+template <executor X>
+inline constexpr index_t run_length_on = on_host<typename X::space> ? run_length : 1;
 
+template <index_t Length>
 struct swiglu_run {
   float* gate;
   const float* up;
   index_t n;
   ZOQ_HD void operator()(index_t run) const {
-    const index_t begin = run * run_length;
-    const index_t end = begin + run_length < n ? begin + run_length : n;
+    const index_t begin = run * Length;
+    const index_t end = begin + Length < n ? begin + Length : n;
     for (index_t i = begin; i < end; ++i) {
       gate[i] = gate[i] / (1.0f + exp_f32(-gate[i])) * up[i];
     }
   }
 };
 
+template <index_t Length>
 struct add_run {
   const float* y;
   float* x;
   index_t n;
   ZOQ_HD void operator()(index_t run) const {
-    const index_t begin = run * run_length;
-    const index_t end = begin + run_length < n ? begin + run_length : n;
+    const index_t begin = run * Length;
+    const index_t end = begin + Length < n ? begin + Length : n;
     for (index_t i = begin; i < end; ++i) {
       x[i] += y[i];
     }
   }
 };
 
+template <index_t Length>
 struct copy_run {
   const float* from;  // null: zeros
   float* to;
   index_t n;
   ZOQ_HD void operator()(index_t run) const {
-    const index_t begin = run * run_length;
-    const index_t end = begin + run_length < n ? begin + run_length : n;
+    const index_t begin = run * Length;
+    const index_t end = begin + Length < n ? begin + Length : n;
     for (index_t i = begin; i < end; ++i) {
       to[i] = from == nullptr ? 0.0f : from[i];
     }
   }
 };
 
-struct gather_row {
+template <index_t Length>
+struct gather_run {
   tensor_view<const float, 2> from;  // [branches * T, C]
   const std::int32_t* row_of;        // [Q]
   index_t rows, queries;             // T, Q
   tensor_view<float, 2> to;          // [branches * Q, C]
-  ZOQ_HD void operator()(index_t i) const {
+  [[nodiscard]] ZOQ_HD index_t runs() const { return (to.shape[1] + Length - 1) / Length; }
+  ZOQ_HD void operator()(index_t run) const {
+    const index_t columns = to.shape[1];
+    const index_t i = run / runs();
     const index_t row = i / queries * rows + row_of[i % queries];
-    for (index_t c = 0; c < to.shape[1]; ++c) {
-      to.data[i * to.shape[1] + c] = from.data[row * to.shape[1] + c];
+    const index_t begin = run % runs() * Length;
+    const index_t end = begin + Length < columns ? begin + Length : columns;
+    for (index_t c = begin; c < end; ++c) {
+      to.data[i * columns + c] = from.data[row * columns + c];
     }
   }
 };
@@ -77,7 +90,8 @@ template <executor X>
 void swiglu(const X& exec, tensor_view<float, 2> gate, tensor_view<const float, 2> up) {
   require(gate.size() == up.size(), "swiglu: ", gate.size(), " gates for ", up.size(), " values");
   const index_t n = gate.size();
-  exec.for_each((n + run_length - 1) / run_length, swiglu_run{gate.data, up.data, n});
+  constexpr index_t length = run_length_on<X>;
+  exec.for_each((n + length - 1) / length, swiglu_run<length>{gate.data, up.data, n});
 }
 
 /// x <- x + y. Both [R, C]. Throws when shapes disagree.
@@ -85,7 +99,8 @@ template <executor X>
 void add(const X& exec, tensor_view<const float, 2> y, tensor_view<float, 2> x) {
   require(x.size() == y.size(), "add: ", y.size(), " elements to ", x.size());
   const index_t n = x.size();
-  exec.for_each((n + run_length - 1) / run_length, add_run{y.data, x.data, n});
+  constexpr index_t length = run_length_on<X>;
+  exec.for_each((n + length - 1) / length, add_run<length>{y.data, x.data, n});
 }
 
 /// y <- x. Both [R, C]. Throws when shapes disagree.
@@ -93,14 +108,16 @@ template <executor X>
 void copy(const X& exec, tensor_view<const float, 2> x, tensor_view<float, 2> y) {
   require(x.size() == y.size(), "copy: ", x.size(), " elements to ", y.size());
   const index_t n = x.size();
-  exec.for_each((n + run_length - 1) / run_length, copy_run{x.data, y.data, n});
+  constexpr index_t length = run_length_on<X>;
+  exec.for_each((n + length - 1) / length, copy_run<length>{x.data, y.data, n});
 }
 
 /// y <- 0. [R, C].
 template <executor X>
 void clear(const X& exec, tensor_view<float, 2> y) {
   const index_t n = y.size();
-  exec.for_each((n + run_length - 1) / run_length, copy_run{nullptr, y.data, n});
+  constexpr index_t length = run_length_on<X>;
+  exec.for_each((n + length - 1) / length, copy_run<length>{nullptr, y.data, n});
 }
 
 /// Picks rows out of every branch. from: [branches * T, C], row_of: [Q], to: [branches * Q, C].
@@ -113,16 +130,23 @@ void gather_rows(const X& exec, tensor_view<const float, 2> from,
               from.shape[1] == to.shape[1],
           "gather_rows: from ", from.shape[0], " x ", from.shape[1], " to ", to.shape[0], " x ",
           to.shape[1], " for ", queries, " rows of ", branches, " branches");
-  exec.for_each(to.shape[0], gather_row{from, row_of.data, from.shape[0] / branches, queries, to});
+  const gather_run<run_length_on<X>> gather{from, row_of.data, from.shape[0] / branches, queries,
+                                            to};
+  exec.for_each(to.shape[0] * gather.runs(), gather);
 }
 
-struct repeat_row {
-  tensor_view<const float, 2> from;  // [T, C]
-  tensor_view<float, 2> to;          // [branches * T, C]
-  ZOQ_HD void operator()(index_t r) const {
-    const index_t columns = from.shape[1];
-    for (index_t c = 0; c < columns; ++c) {
-      to.data[r * columns + c] = from.data[r % from.shape[0] * columns + c];
+template <index_t Length>
+struct repeat_run {
+  const float* from;  // [n]
+  float* to;          // [branches, n]
+  index_t n;          // T * C
+  [[nodiscard]] ZOQ_HD index_t runs() const { return (n + Length - 1) / Length; }
+  ZOQ_HD void operator()(index_t run) const {
+    const index_t begin = run % runs() * Length;
+    const index_t end = begin + Length < n ? begin + Length : n;
+    float* out = to + run / runs() * n;
+    for (index_t i = begin; i < end; ++i) {
+      out[i] = from[i];
     }
   }
 };
@@ -134,7 +158,8 @@ void repeat_rows(const X& exec, tensor_view<const float, 2> from, index_t branch
   require(to.shape[0] == branches * from.shape[0] && to.shape[1] == from.shape[1],
           "repeat_rows: from ", from.shape[0], " x ", from.shape[1], " to ", to.shape[0], " x ",
           to.shape[1], " for ", branches, " branches");
-  exec.for_each(to.shape[0], repeat_row{from, to});
+  const repeat_run<run_length_on<X>> repeat{from.data, to.data, from.size()};
+  exec.for_each(branches * repeat.runs(), repeat);
 }
 
 }  // namespace zoq

@@ -12,6 +12,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
@@ -57,6 +58,24 @@ struct rotary_row {
   }
 };
 
+/// One pair of x, for devices: neighbouring threads touch neighbouring memory.
+struct rotary_pair {
+  rotary_row all;
+
+  ZOQ_HD void operator()(index_t i) const {
+    const index_t pairs = all.x.shape[1] / 2, size = all.table.shape[1];
+    const index_t r = i / pairs;
+    const float* turn =
+        all.table.data + all.position[r % all.rows_per_branch] * size + 2 * (i % pairs) % size;
+    float* pair = all.x.data + 2 * i;
+    const float a = pair[0];
+    const float b = pair[1];
+    const float sine = turn[1] * all.direction;
+    pair[0] = a * turn[0] - b * sine;
+    pair[1] = a * sine + b * turn[0];
+  }
+};
+
 /// Turns x in place. x: [branches * T, H * D], position: [T] (each within the table),
 /// table: [positions, D]. Throws when the shapes disagree.
 template <executor X>
@@ -66,7 +85,12 @@ void rotary(const X& exec, tensor_view<float, 2> x, tensor_view<const std::int32
               x.shape[1] % table.shape[1] == 0,
           "rotary: x is ", x.shape[0], " x ", x.shape[1], " for ", position.shape[0],
           " positions and heads of ", table.shape[1]);
-  exec.for_each(x.shape[0], rotary_row{x, position.data, table, position.shape[0], direction});
+  const rotary_row all{x, position.data, table, position.shape[0], direction};
+  if constexpr (on_host<typename X::space>) {
+    exec.for_each(x.shape[0], all);
+  } else {
+    exec.for_each(x.size() / 2, rotary_pair{all});
+  }
 }
 
 }  // namespace zoq

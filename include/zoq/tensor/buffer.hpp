@@ -7,6 +7,8 @@
 //
 //     struct host_space { static void* allocate(std::size_t bytes); static void release(void*); };
 //
+// A space whose executors also read any other memory of the host says `static constexpr bool on_host =
+// true`: then what lies there already is not copied.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -26,6 +28,8 @@ namespace zoq {
 inline constexpr index_t alignment = 64;  // bytes: a cache line, and the widest SIMD register
 
 struct host_space {
+  static constexpr bool on_host = true;
+
   /// Zeroed memory of `bytes`, a multiple of `alignment`. Throws std::bad_alloc.
   static void* allocate(std::size_t bytes) {
     void* p = std::aligned_alloc(static_cast<std::size_t>(alignment), bytes);
@@ -35,6 +39,12 @@ struct host_space {
     return std::memset(p, 0, bytes);
   }
   static void release(void* p) noexcept { std::free(p); }
+};
+
+/// Whether loops over this space may read all of the host's memory.
+template <class Space>
+inline constexpr bool on_host = requires {
+  requires Space::on_host;
 };
 
 template <class T, class Space = host_space>

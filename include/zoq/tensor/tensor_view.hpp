@@ -63,10 +63,12 @@ struct tensor_view {
     return out;
   }
 
-  /// A view of mutable elements is a view of constant ones.
-  ZOQ_HD constexpr operator tensor_view<const T, Rank>()
-      const  // NOLINT(google-explicit-constructor)
-      requires(!std::is_const_v<T>) {
+  /// A view of mutable elements is a view of constant ones. (A template, as a view of constant elements
+  /// has no such conversion, and nvcc says so of every one that is not.)
+  template <class Constant>
+  requires(!std::is_const_v<T> && std::is_same_v<Constant, const T>)  //
+      ZOQ_HD constexpr
+      operator tensor_view<Constant, Rank>() const {  // NOLINT(google-explicit-constructor)
     tensor_view<const T, Rank> out{data, {}};
     for (std::size_t d = 0; d < Rank; ++d) {
       out.shape[d] = shape[d];

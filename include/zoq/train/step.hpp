@@ -59,6 +59,11 @@ struct apply_rule {
   }
 };
 
+struct set_zero {
+  float* x;
+  ZOQ_HD void operator()(index_t i) const { x[i] = 0; }
+};
+
 struct square_of {
   const float* x;
   ZOQ_HD double operator()(index_t i) const {
@@ -151,7 +156,7 @@ class stepper {
   void apply(const gradient& g, const step_result& result, float* values) {
     const index_t k = order_.size;
     const index_t blocks = (k + 3) / 4;
-    exec_.for_each(k, zero{gradient_.data()});
+    exec_.for_each(k, set_zero{gradient_.data()});
     for (const term& t : g.terms) {
       std::visit(
           [&](const auto& z) {
@@ -171,11 +176,6 @@ class stepper {
     require(std::isfinite(exec_.sum(k, square_of{values})), "step ", result.step,
             ": a value is no longer finite; the slope was ", result.slope);
   }
-
-  struct zero {
-    float* x;
-    ZOQ_HD void operator()(index_t i) const { x[i] = 0; }
-  };
 
   const X& exec_;
   value_order order_;
