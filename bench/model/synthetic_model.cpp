@@ -4,6 +4,7 @@
 //
 //     synthetic_model --shape 7b --format q4_0 --out 7b.gguf [--layers 4] [--seed 1]
 //
+// Shapes: those of model/llama_shapes.hpp, "1b" (TinyLlama) and "tiny" (for trials of a program).
 // Weights are normal with standard deviation 1.25 / sqrt(columns) (0.02 for 4096 columns), so that a
 // product has the size of its normalised input; norms are 1. For each width a panel of 509 rows is
 // drawn and encoded once; a row of a matrix is one of them, turned by some blocks, both chosen by
@@ -16,8 +17,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <string>
+#include <system_error>
 #include <vector>
 #include <zoq/io/byte_alphabet.hpp>
 #include <zoq/io/gguf_writer.hpp>
@@ -30,29 +33,32 @@ namespace {
 
 using zoq::index_t;
 
-constexpr zoq::llama_config shape_1b = {.layers = 22,  // TinyLlama-1.1B
-                                        .hidden = 2048,
-                                        .heads = 32,
-                                        .kv_heads = 4,
-                                        .head_size = 64,
-                                        .feed_forward = 5632,
-                                        .vocabulary = 32000,
-                                        .context = 2048};
-constexpr zoq::llama_config shape_tiny = {.layers = 2,
-                                          .hidden = 256,
-                                          .heads = 4,
-                                          .kv_heads = 2,
-                                          .head_size = 64,
-                                          .feed_forward = 768,
-                                          .vocabulary = 512,
-                                          .context = 512};
+// name, model, tied; layers, C, H, K, F, V, context, rope base
+constexpr zoq::llama_shape more_shapes[] = {
+    zoq::detail::shape_of("1b", "TinyLlama-1.1B", false, 22, 2048, 32, 4, 5632, 32000, 2048, 1e4),
+    zoq::detail::shape_of("tiny", "none", false, 2, 256, 4, 2, 768, 512, 512, 1e4)};
 
-zoq::llama_config shape_named(const std::string& name) {
-  const std::map<std::string, zoq::llama_config> shapes = {
-      {"7b", zoq::llama_shape_named("7b").config}, {"1b", shape_1b}, {"tiny", shape_tiny}};
-  const auto at = shapes.find(name);
-  zoq::require(at != shapes.end(), "unknown shape \"", name, "\": 7b, 1b, tiny");
-  return at->second;
+zoq::llama_shape shape_named(const std::string& name) {
+  for (const zoq::llama_shape& s : more_shapes) {
+    if (s.name == name) {
+      return s;
+    }
+  }
+  try {
+    return zoq::llama_shape_named(name);
+  } catch (const zoq::error& e) {
+    zoq::fail(e.what(), ", 1b, tiny");
+  }
+}
+
+/// Throws when the file system of `path` has less room than a file of `bytes` takes.
+void require_room(const std::string& path, index_t bytes) {
+  namespace fs = std::filesystem;
+  std::error_code unknown;
+  const fs::path folder = fs::path(path).parent_path();
+  const auto room = fs::space(folder.empty() ? "." : folder, unknown);
+  zoq::require(unknown || room.available >= static_cast<std::uintmax_t>(bytes), path, ": takes ",
+               bytes / 1000000, " MB, its disk has ", room.available / 1000000, " MB free");
 }
 
 zoq::format_info format_named(const std::string& name) {
@@ -110,6 +116,7 @@ class model_file {
     const panel& p = panels_.try_emplace(key, format, columns, seed_).first->second;
     const auto number = static_cast<std::uint32_t>(++matrices_);
     const zoq::seed_t seed = seed_;
+    bytes_ += format.bytes(rows, columns);
     out.add_tensor(name, {columns, rows}, format.gguf_type,
                    [&p, rows, number, seed](const zoq::gguf_writer::sink& put) {
                      const index_t stride = p.format.bytes(1, p.columns);
@@ -126,16 +133,20 @@ class model_file {
                    });
   }
   void add_norm(const std::string& name, index_t columns) {
+    bytes_ += columns * static_cast<index_t>(sizeof(float));
     out.add_tensor(name, {columns}, zoq::f32_format::gguf_type,
                    [columns](const zoq::gguf_writer::sink& put) {
                      const std::vector<float> ones(static_cast<std::size_t>(columns), 1.0f);
                      put(std::as_bytes(std::span(ones)));
                    });
   }
+  /// Bytes of all tensors.
+  [[nodiscard]] index_t byte_count() const { return bytes_; }
 
  private:
   zoq::seed_t seed_;
   int matrices_ = 0;
+  index_t bytes_ = 0;
   std::map<std::pair<std::string, index_t>, panel> panels_;
 };
 
@@ -177,7 +188,8 @@ void set_tokenizer(zoq::gguf_writer& out, index_t vocabulary) {
 }
 
 void write_model(const std::map<std::string, std::string>& options) {
-  zoq::llama_config c = shape_named(options.at("--shape"));
+  const zoq::llama_shape shape = shape_named(options.at("--shape"));
+  zoq::llama_config c = shape.config;
   if (!options.at("--layers").empty()) {
     c.layers = std::atoll(options.at("--layers").c_str());
   }
@@ -206,7 +218,10 @@ void write_model(const std::map<std::string, std::string>& options) {
     file.add_matrix(block + "ffn_down.weight", linear, c.hidden, c.feed_forward);
   }
   file.add_norm("output_norm.weight", c.hidden);
-  file.add_matrix("output.weight", format_of("--head-format"), c.vocabulary, c.hidden);
+  if (!shape.tied) {
+    file.add_matrix("output.weight", format_of("--head-format"), c.vocabulary, c.hidden);
+  }
+  require_room(path, file.byte_count());
   file.out.write(path);
 
   const zoq::llama model = zoq::llama::open(path);
@@ -232,7 +247,7 @@ int main(int argc, char** argv) {
   }
   if (!known || options["--out"].empty()) {
     std::fprintf(stderr,
-                 "usage: synthetic_model --out FILE [--shape 7b|1b|tiny] [--format NAME] "
+                 "usage: synthetic_model --out FILE [--shape 7b|13b|1b|tiny|...] [--format NAME] "
                  "[--embedding-format NAME] [--head-format NAME] [--layers N] [--seed N]\n");
     return 2;
   }

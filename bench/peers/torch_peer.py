@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PyTorch with transformers as a peer of run.py: two-point SPSA on the dequantised model.
 
-usage: torch_peer.py MODEL ROWS THREADS DTYPE     answers commands, see peer.py
-       torch_peer.py --about                      one line of JSON: versions
+usage: torch_peer.py MODEL ROWS THREADS DTYPE [--device cuda]   answers commands, see peer.py
+       torch_peer.py --about                                    one line of JSON: versions
 
 Commands: {"do": "prompt", "set": "64"}           log p of every row's target; not timed
           {"do": "losses", "batch": 0}            the loss of every row of a batch
@@ -12,7 +12,8 @@ Methods. `mezo` is the published protocol (Malladi et al., arXiv 2305.17333): ev
 with its prompt, padded to the longest, logits of all tokens; all weights are moved by +e, -2e, +e with
 the noise made again each time, then updated. `sparse` is the same forward with 0.1 % of every linear
 matrix moved, by index_add. `tuned` is `sparse` with a forward that computes a prompt once for all its
-one-token options, needs no mask (padding comes last), and applies the head at the answers alone.
+one-token options, needs no mask (padding comes last), and applies the head at the answers alone. `equal`
+is `mezo` with that forward: as many tokens as zoq takes.
 """
 
 import ctypes
@@ -22,7 +23,6 @@ import math
 import sys
 import time
 
-import gguf
 import torch
 import transformers
 from peer import forget_peak, peak_bytes, serve
@@ -62,6 +62,8 @@ def half_split(weight, heads):
 
 
 def read_model(path, dtype):
+    import gguf  # here, for those who use the rest alone
+
     reader = gguf.GGUFReader(path)
 
     def field(key):
@@ -105,7 +107,8 @@ class Dense:
     def move(self, seed, scale):
         torch.manual_seed(seed)
         for w in self.weights:
-            w.add_(torch.normal(mean=0, std=1, size=w.size(), dtype=w.dtype), alpha=scale)
+            noise = torch.normal(mean=0, std=1, size=w.size(), dtype=w.dtype, device=w.device)
+            w.add_(noise, alpha=scale)
 
 
 class Sparse:
@@ -117,26 +120,28 @@ class Sparse:
         for layer in model.model.layers:
             for p in layer.parameters():
                 if p.dim() == 2:
-                    places = torch.randperm(p.numel())[: math.floor(DENSITY * p.numel())]
+                    count = math.floor(DENSITY * p.numel())
+                    places = torch.randperm(p.numel(), device=p.device)[:count]
                     self.entries.append((p.data.view(-1), places.sort().values))
 
     def move(self, seed, scale):
         torch.manual_seed(seed)
         for w, places in self.entries:
-            w.index_add_(0, places, torch.randn(len(places), dtype=w.dtype), alpha=scale)
+            noise = torch.randn(len(places), dtype=w.dtype, device=w.device)
+            w.index_add_(0, places, noise, alpha=scale)
 
 
-def padded(sequences):
+def padded(sequences, device):
     """ids [rows, longest] and mask of the same shape; padding comes last."""
     longest = max(len(s) for s in sequences)
-    ids = torch.tensor([s + [0] * (longest - len(s)) for s in sequences])
-    mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences])
-    return ids, mask
+    ids = [s + [0] * (longest - len(s)) for s in sequences]
+    mask = [[1] * len(s) + [0] * (longest - len(s)) for s in sequences]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def option_losses(scores, batch):
     """-log softmax(scores)[answer]; scores: [rows, options]."""
-    answers = torch.tensor([row["answer"] for row in batch])
+    answers = torch.tensor([row["answer"] for row in batch], device=scores.device)
     return torch.nn.functional.cross_entropy(scores, answers, reduction="none")
 
 
@@ -146,7 +151,7 @@ class Published:
     def __init__(self, model, batch):
         self.model, self.batch = model, batch
         texts = [(row["prompt"], option) for row in batch for option in row["choices"]]
-        self.ids, self.mask = padded([prompt + option for prompt, option in texts])
+        self.ids, self.mask = padded([p + option for p, option in texts], model.device)
         self.read = torch.zeros_like(self.ids[:, 1:])  # 1 where the next token is the option's
         for row, (prompt, option) in enumerate(texts):
             self.read[row, len(prompt) - 1 : len(prompt) - 1 + len(option)] = 1
@@ -164,32 +169,35 @@ class Tuned:
 
     def __init__(self, model, batch):
         self.model, self.batch = model, batch
-        self.ids, _ = padded([row["prompt"] for row in batch])
-        self.last = torch.tensor([len(row["prompt"]) - 1 for row in batch])
-        self.options = torch.tensor([[o[0] for o in row["choices"]] for row in batch])
+        self.ids, _ = padded([row["prompt"] for row in batch], model.device)
+        self.rows = torch.arange(len(batch), device=model.device)
+        self.last = torch.tensor([len(row["prompt"]) - 1 for row in batch], device=model.device)
+        options = [[o[0] for o in row["choices"]] for row in batch]
+        self.options = torch.tensor(options, device=model.device)
 
     def losses(self):
         x = self.model.model(input_ids=self.ids).last_hidden_state
-        logits = self.model.lm_head(x[torch.arange(len(self.batch)), self.last]).float()
+        logits = self.model.lm_head(x[self.rows, self.last]).float()
         scores = torch.log_softmax(logits, dim=-1).gather(-1, self.options)
         return option_losses(scores, self.batch)
 
 
 class Peer:
-    def __init__(self, path, rows, threads, dtype):
-        torch.set_num_threads(threads)
-        self.model = read_model(path, getattr(torch, dtype))
-        with open(rows) as file:
-            self.rows = json.load(file)
+    """Tasks of a model, where the model is. rows: as in the file ROWS."""
+
+    def __init__(self, model, rows):
+        self.model, self.rows = model, rows
+        self.on_host = model.device.type == "cpu"
         self.views = {}
         self.steps = 0
 
     @torch.inference_mode()
     def prompt(self, set):
         rows = self.rows["prompt"][set]
-        x = self.model.model(input_ids=torch.tensor([row["tokens"] for row in rows]))
+        ids = torch.tensor([row["tokens"] for row in rows], device=self.model.device)
+        x = self.model.model(input_ids=ids)
         logits = self.model.lm_head(x.last_hidden_state[:, -1]).float()
-        targets = torch.tensor([[row["target"]] for row in rows])
+        targets = torch.tensor([[row["target"]] for row in rows], device=self.model.device)
         return {"scores": torch.log_softmax(logits, dim=-1).gather(-1, targets)[:, 0].tolist()}
 
     @torch.inference_mode()
@@ -200,15 +208,14 @@ class Peer:
     def step(self, batch, method):
         kind, forward = {
             "mezo": (Dense, Published),
+            "equal": (Dense, Tuned),
             "sparse": (Sparse, Published),
             "tuned": (Sparse, Tuned),
         }[method]
         view = self.views.setdefault(kind, kind(self.model))
         loss = forward(self.model, self.rows["step"][batch]).losses
         self.steps += 1
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        forget_peak()
+        self.forget_peak()
         start = time.perf_counter()
         view.move(self.steps, EPSILON)
         above = loss().mean().item()
@@ -216,14 +223,46 @@ class Peer:
         below = loss().mean().item()
         view.move(self.steps, EPSILON)
         view.move(self.steps, -RATE * (above - below) / (2 * EPSILON))
+        self.wait()
         seconds = time.perf_counter() - start
-        return {"seconds": seconds, "loss": (above + below) / 2, "peak_bytes": peak_bytes()}
+        return {"seconds": seconds, "loss": (above + below) / 2, "peak_bytes": self.peak_bytes()}
+
+    def wait(self):
+        """For work that a device still does."""
+        if not self.on_host:
+            torch.cuda.synchronize(self.model.device)
+
+    def forget_peak(self):
+        """Nothing is in flight after it; peak memory counts from here."""
+        self.wait()
+        gc.collect()
+        if self.on_host:
+            ctypes.CDLL(None).malloc_trim(0)
+            forget_peak()
+        else:
+            torch.cuda.reset_peak_memory_stats(self.model.device)
+
+    def peak_bytes(self):
+        """On a device: of tensors, without the context and what PyTorch keeps for later."""
+        if self.on_host:
+            return peak_bytes()
+        return torch.cuda.max_memory_allocated(self.model.device)
 
 
-if __name__ == "__main__":
+def main():
     if sys.argv[1] == "--about":
         about = {"torch": torch.__version__, "transformers": transformers.__version__}
         print(json.dumps(about))
-    else:
-        peer = Peer(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
-        serve({"prompt": peer.prompt, "losses": peer.losses, "step": peer.step})
+        return
+    path, rows, threads, dtype, *more = sys.argv[1:]
+    if more and (len(more) != 2 or more[0] != "--device"):
+        sys.exit(f"torch_peer: unknown option {more[0]}; there is --device NAME")
+    torch.set_num_threads(int(threads))
+    model = read_model(path, getattr(torch, dtype)).to(more[1] if more else "cpu")
+    with open(rows) as file:
+        peer = Peer(model, json.load(file))
+    serve({"prompt": peer.prompt, "losses": peer.losses, "step": peer.step})
+
+
+if __name__ == "__main__":
+    main()

@@ -57,6 +57,9 @@ ZOQ_TARGET inline void sum_entries(const entry_range& entries, const float* x, i
       const vec input = load(in + v / per_block * block_size + v % per_block * ZOQ_LANES);
       sum[v] = multiply_add(broadcast(entries.value[j]), input, zero_unless(o == before, sum[v]));
       store(out + v * ZOQ_LANES, sum[v]);
+      if (v % per_block == 0) {  // the lines of the next blocks: nothing foresees them
+        __builtin_prefetch(in + (Blocks + v / per_block) * block_size);
+      }
     }
     before = o;
   }
