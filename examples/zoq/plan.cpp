@@ -58,8 +58,9 @@ std::vector<std::string> format_names() {
 }
 
 struct plan_options {
-  std::string model, shape, format, rest, view = "sparse", budget, estimator = "spsa",
-                                          epsilon = "auto", compute = "auto", kernels = "auto";
+  std::string model, shape, format, rest, view = "sparse", budget, device = "cpu",
+                                          estimator = "spsa", epsilon = "auto", compute = "auto",
+                                          kernels = "auto";
   int probes = 3, threads = 0;
   plan_request how;
   bool json = false;
@@ -104,6 +105,9 @@ struct plan_options {
     app.add_option("--rows", how.data_rows, "Rows of all data files")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
+    app.add_option("--device", device, "Where the run will be: whose memory is planned")
+        ->check(CLI::IsMember({"cpu", "cuda"}))
+        ->capture_default_str();
     add_executor_options(app, compute, kernels, threads);
     app.add_option("--budget", budget, "Refuse what needs more bytes: 268435456, 256MiB, 5GB");
     app.add_flag("--json", json, "Print one line of JSON at the end of standard output");
@@ -115,8 +119,13 @@ struct plan_options {
                    text("wanted a number above 0 and at most 1, found ", how.density));
     how.measures_epsilon = !epsilon_given(epsilon).has_value();
     how.estimator = estimator_named(estimator, {.probes = probes});
+    model_options{model, device, compute, kernels, threads}.validate();
+    if (device == "cuda") {
+      how.device = workspace_limits{};  // of `cuda`
+    }
     how.kernels = kernels_named(kernels);
-    how.products = products_named(compute, kernels);
+    how.products = how.device.has_value() && compute == "auto" ? zoq::compute::bf16
+                                                               : products_named(compute, kernels);
     how.threads =
         threads != 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }
@@ -160,10 +169,10 @@ planned_model from_file(plan_options& o) {
   }
 }
 
-void print_parts(const planned_model& m, const memory_plan& p) {
+void print_parts(const planned_model& m, const memory_plan& p, const std::string& device) {
   std::cout << m.name << ": " << with_commas(m.config.linear_weights())
             << " weights in linear layers, " << with_commas(p.trainable) << " tuned; passes of "
-            << p.branches << " branches, " << with_commas(p.rows) << " rows\n";
+            << p.branches << " branches, " << with_commas(p.rows) << " rows, on " << device << "\n";
   for (const memory_part& part : p.parts) {
     char line[160];
     std::snprintf(line, sizeof line, "  %-20s %12s   %s\n", part.name.c_str(),
@@ -172,17 +181,22 @@ void print_parts(const planned_model& m, const memory_plan& p) {
   }
 }
 
-nlohmann::json json_of(const planned_model& m, const memory_plan& p) {
+nlohmann::json json_of(const planned_model& m, const memory_plan& p, const std::string& device) {
   nlohmann::json parts = nlohmann::json::object();
   for (const memory_part& part : p.parts) {
     std::string key = part.name;
     std::replace(key.begin(), key.end(), ' ', '_');
     parts[key] = part.bytes;
   }
-  return {{"model", m.name},          {"linear_weights", m.config.linear_weights()},
-          {"trainable", p.trainable}, {"branches", p.branches},
-          {"rows", p.rows},           {"parts", parts},
-          {"total", p.total()},       {"budget", nullptr},
+  return {{"model", m.name},
+          {"device", device},
+          {"linear_weights", m.config.linear_weights()},
+          {"trainable", p.trainable},
+          {"branches", p.branches},
+          {"rows", p.rows},
+          {"parts", parts},
+          {"total", p.total()},
+          {"budget", nullptr},
           {"fits", nullptr}};
 }
 
@@ -206,15 +220,16 @@ int plan(CLI::App& app, const std::function<void()>& parse) {
   const memory_plan made = plan_tuning(m.config, m.weights, o.how);
   const bool fits = !budget.has_value() || made.total() <= *budget;
   if (o.json) {
-    nlohmann::json line = json_of(m, made);
+    nlohmann::json line = json_of(m, made, o.device);
     if (budget.has_value()) {
       line["budget"] = *budget;
       line["fits"] = fits;
     }
     print_json(line);
   } else if (fits) {
-    print_parts(m, made);
-    std::cout << "total " << in_megabytes(made.total());
+    print_parts(m, made, o.device);
+    std::cout << "total " << in_megabytes(made.total())
+              << (o.how.device.has_value() ? " of the device, beside its driver's own" : "");
     if (budget.has_value()) {
       std::cout << ", fits into " << in_megabytes(*budget);
     }

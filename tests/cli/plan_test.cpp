@@ -117,6 +117,48 @@ TEST_CASE("R17: the peak of a run is what was planned, within 5 % and a megabyte
 }
 #endif
 
+TEST_CASE("plan: --device cuda is of the device's memory, whatever this zoq was built with") {
+  const arguments ask = {"plan", "--shape", "7b", "--batch-size", "1", "--length", "64"};
+  const arguments cuda = with(ask, {"--device", "cuda"});
+  const finished done = run(with(cuda, {"--budget", "5GiB", "--json"}));
+  INFO(done.err);
+  REQUIRE(done.code == 0);
+  const auto line = done.json();
+  CHECK(run(with(ask, {"--json"})).json()["device"] == "cpu");
+  CHECK(line["device"] == "cuda");
+  CHECK(line["fits"] == true);
+  CHECK(line["parts"]["linear_weights"] == 6476005376 / 32 * 20);
+  CHECK(line["parts"]["rounded_inputs"].get<index_t>() > 0);  // auto is bf16
+  CHECK(line["parts"]["library_workspace"] == index_t{32} << 20);
+  CHECK_FALSE(line["parts"].contains("program"));
+  index_t sum = 0;
+  for (const auto& [part, bytes] : line["parts"].items()) {
+    sum += bytes.get<index_t>();
+  }
+  CHECK(line["total"] == sum);
+  // To the byte: nothing of it is measured.
+  CHECK(run(with(cuda, {"--budget", std::to_string(sum)})).code == 0);
+  const finished refused = run(with(cuda, {"--budget", std::to_string(sum - 1)}));
+  CHECK(refused.code == 1);
+  CHECK(refused.err.starts_with("zoq plan: needs "));
+  const auto named = [&](const char* compute) {
+    return run(with(cuda, {"--compute", compute, "--json"})).json()["parts"];
+  };
+  CHECK(named("bf16") == line["parts"]);
+  CHECK(named("f32")["rounded_inputs"] == 0);
+  CHECK(run(cuda).out.find(", on cuda\n") != std::string::npos);
+  CHECK(run(cuda).out.find(" of the device") != std::string::npos);
+  CHECK(run(ask).out.find(", on cpu\n") != std::string::npos);
+  for (const arguments& more :
+       std::vector<arguments>{{"--compute", "i8"}, {"--kernels", "portable"}, {"--threads", "2"}}) {
+    CAPTURE(more[0]);
+    const finished wrong = run(with(cuda, more));
+    CHECK(wrong.code == 2);
+    CHECK(wrong.err.find("for --device cpu") != std::string::npos);
+  }
+  CHECK(run(with(ask, {"--device", "tpu"})).code == 2);
+}
+
 TEST_CASE("R17: plan knows the 7B shape without its file") {
   const arguments ask = {"plan", "--shape", "7b", "--batch-size", "1", "--length", "64"};
   const finished done = run(with(ask, {"--budget", "5GiB", "--json"}));

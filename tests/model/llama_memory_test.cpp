@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "counting.hpp"
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "tiny_llama.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -30,6 +31,13 @@ TEST_CASE("weights_of: the stored bytes of a model, from its sizes and from its 
       const zoq::weight_formats in = {format(S::name), format(S::name), tied};
       CHECK(zoq::weights_of(model.config(), in).total() == model.byte_count());
       CHECK(zoq::weights_of(model.tensors()).total() == model.byte_count());
+      // A copy of every tensor, as resident_weights makes it.
+      index_t copies = 0;
+      for (const zoq::model_tensor& t : model.tensors()) {
+        copies += zoq::buffer_bytes<std::byte>(t.weight.byte_count());
+      }
+      CHECK(zoq::weights_of(model.config(), in).padding == copies - model.byte_count());
+      CHECK(zoq::weights_of(model.tensors()).padding == copies - model.byte_count());
       // Another format for the linear layers: what a model has that is stored so.
       const llama other = tiny_llama({.format = "q8_0"}).model();
       const auto planned = zoq::weights_of(other.tensors(), format(S::name));
@@ -47,8 +55,8 @@ TEST_CASE("weights_of: a block that does not fit is refused, naming the matrix")
         }) == "attn_q: 40 columns are no multiple of q4_1's block of 32");
 }
 
-TEST_CASE_TEMPLATE("forward_memory: what a forward pass takes, part by part summed", X, zoq::serial,
-                   zoq::cpu) {
+TEST_CASE_TEMPLATE("forward_memory: what a forward pass takes, part by part summed", X,
+                   ZOQ_TEST_EXECUTORS) {
   using counted = counting_on<X>;
   const counted exec;
   const llama model = tiny_llama({.config = small_config()}).model();
@@ -85,6 +93,7 @@ TEST_CASE_TEMPLATE("forward_memory: what a forward pass takes, part by part summ
                                          .pairs = pairs,
                                          .rows = rows * (10 + behind),
                                          .read_rows = rows * (1 + behind),
+                                         .reads = rows * (2 + behind),
                                          .segments = rows * (option_tokens > 1 ? 3 : 1),
                                          .positions = 10 + option_tokens - 1};
           CHECK(batch.rows() == shape.rows);
@@ -96,6 +105,58 @@ TEST_CASE_TEMPLATE("forward_memory: what a forward pass takes, part by part summ
     }
   }
 }
+
+#ifdef ZOQ_TEST_OMP
+TEST_CASE("device_workspaces: what an executor on Thrust keeps after the products of a pass") {
+  const zoq::llama_config c = small_config();
+  for (const zoq::compute products : {zoq::compute::f32, zoq::compute::bf16}) {
+    for (const index_t slice : {index_t{1} << 20, index_t{30'000}, index_t{1000}}) {
+      for (const bool pairs : {false, true}) {
+        CAPTURE(zoq::name_of(products));
+        CAPTURE(slice);
+        CAPTURE(pairs);
+        // 41 rows of a branch take two blocks of 32; the head sees 64 rows, or 2 x 21.
+        const zoq::pass_shape pass = {
+            .branches = 4, .pairs = pairs, .rows = 41, .read_rows = pairs ? 21 : 40};
+        const zoq::omp exec{{.products = products, .slice_bytes = slice}};
+        const auto multiply = [&](index_t outputs, index_t columns, index_t rows,
+                                  const zoq::branch_stack& stack, const zoq::sparse_part* part) {
+          const std::vector<float> x(static_cast<std::size_t>(rows * columns));
+          const std::vector<float> w(static_cast<std::size_t>(outputs * columns));
+          std::vector<float> y(static_cast<std::size_t>(rows * outputs));
+          const zoq::packed_view<zoq::f32_format> weight{
+              reinterpret_cast<const zoq::f32_format::block*>(w.data()),
+              nullptr,
+              {outputs, columns}};
+          const zoq::linear_layer layer{zoq::any_packed{weight}, part, {y.data(), {rows, outputs}}};
+          exec.linear({x.data(), {rows, columns}}, stack, std::span(&layer, 1));
+        };
+        const std::vector<float> values(4);
+        const std::int32_t place = 0;
+        const zoq::sparse_part part{{&place, {1}}, {&place, {1}}, {values.data(), {4, 1}}, 0};
+        for (const zoq::matrix_shape& m : zoq::layer_matrices(c)) {
+          multiply(m.rows, m.columns, 4 * 41, {4, pairs}, &part);
+        }
+        multiply(c.vocabulary, c.hidden, pairs ? 42 : 64, {pairs ? 2 : 1, pairs}, nullptr);
+        const auto planned = zoq::device_workspaces(c, pass, products, {slice, 0, 0});
+        CHECK(exec.byte_count() == zoq::bytes_of(planned));
+        CHECK(zoq::bytes_of(planned, "decoded weights") <= slice);
+        CHECK(zoq::bytes_of(planned, "turned inputs") == 4 * 64 * 160 * 4);
+        CHECK(zoq::bytes_of(planned, "rounded inputs") ==
+              (products == zoq::compute::bf16 ? 4 * 41 * 160 * 2 : 0));
+        // What few rows need no slice for: here all of the head's, or everything.
+        const auto fewer = [&](index_t packed_rows) {
+          return zoq::bytes_of(zoq::device_workspaces(c, pass, products, {slice, 0, packed_rows}),
+                               "decoded weights");
+        };
+        CHECK(fewer(64) <= fewer(0));
+        CHECK(fewer(4 * 41 - 1) == fewer(64));
+        CHECK(fewer(4 * 41) == 0);
+      }
+    }
+  }
+}
+#endif
 
 TEST_CASE("workspace_memory: inputs of the widest product, rounded and turned") {
   using zoq::compute;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "counting.hpp"
+#include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "tiny_task.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -97,8 +98,9 @@ TEST_CASE("plan: view, stepper and forward pass take what was planned, to the by
               view.byte_count());
         CHECK(plan.bytes("gradient") + plan.bytes("optimizer state") == run.steps().byte_count());
         index_t forward = 0;
-        for (const char* part : {"norm gains", "streams", "queries", "keys and values",
-                                 "gated units", "logits", "rotary table", "token batch"}) {
+        for (const char* part :
+             {"norm gains", "streams", "queries", "keys and values", "gated units", "logits",
+              "rotary table", "token batch", "likelihoods"}) {
           forward += plan.bytes(part);
         }
         CHECK(forward == run.pass().byte_count());
@@ -108,6 +110,108 @@ TEST_CASE("plan: view, stepper and forward pass take what was planned, to the by
       }
     }
   }
+}
+
+#ifdef ZOQ_TEST_OMP
+namespace {
+
+// What `cuda` is beside its arithmetic: memory of its own, products of few rows without a slice, and
+// a library's workspace. All of it is counted.
+struct device_space : counted_space {
+  static constexpr bool on_host = false;
+};
+struct device_back : zoq::omp_back {
+  using space = device_space;
+  static constexpr index_t most_packed_rows = 16;
+  zoq::buffer<std::byte, space> library{1000};
+
+  using zoq::omp_back::omp_back;
+  template <class T, zoq::quant_scheme S>
+  void multiply_packed(zoq::tensor_view<const T, 2> x, const zoq::packed_view<S>& w,
+                       zoq::tensor_view<float, 2> y) const {
+    zoq::with_multiply_block(x, w, y, [&]<class Task>(const Task& task) {
+      for (index_t b = 0; b < task.blocks(); ++b) {
+        zoq::host_blocks<Task>{task}(b);
+      }
+    });
+  }
+  [[nodiscard]] index_t byte_count() const { return library.byte_count(); }
+};
+using device = zoq::thrust_executor<device_back>;
+static_assert(zoq::executor<device>);
+
+}  // namespace
+
+TEST_CASE("plan: on a device a run takes what was planned, to the byte") {
+  const llama model = tiny_llama({.config = small_config(), .format = "q4_1"}).model();
+  zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.05});
+  for (const zoq::compute products : {zoq::compute::f32, zoq::compute::bf16}) {
+    for (const bool measures : {false, true}) {
+      // All of a matrix at once, or some 64 outputs at a time.
+      const index_t slice = measures ? 1 << 20 : 40'000;
+      for (const index_t batch : {1, 16}) {  // rows of the head: below 16 and above
+        for (const index_t option_tokens : {1, 3}) {
+          CAPTURE(zoq::name_of(products));
+          CAPTURE(slice);
+          CAPTURE(batch);
+          CAPTURE(option_tokens);
+          CAPTURE(measures);
+          const std::vector<example> rows = even_rows(24, 20, option_tokens);
+          zoq::plan_request how = {.batch_size = batch, .length = 20, .density = 0.05};
+          how.option_tokens = option_tokens;
+          how.estimator = zoq::spsa{};
+          how.state_floats = momentum::state_floats;
+          how.products = products;
+          how.device = {slice, 1000, device_back::most_packed_rows};
+          how.measures_epsilon = measures;
+          how.measured_rows = measures ? static_cast<index_t>(rows.size()) : 0;
+          const zoq::llama_weights weights = zoq::weights_of(model.tensors());
+          const auto plan = zoq::plan_tuning(model.config(), weights, how);
+          const index_t before = counted_space::live;
+          counted_space::watch();
+          const device exec({.products = products, .slice_bytes = slice});
+          zoq::sparse_view view(exec, model.tensors(), places);
+          zoq::trainer run(exec, model, view, zoq::option_likelihood{}, how.estimator, momentum{});
+          run.start(rows, {.steps = 2, .batch_size = batch});
+          run.advance();
+          if (measures) {
+            run.measure_epsilon();
+            run.measure(rows, [](const zoq::evaluation&) { return true; });
+          }
+          const auto bytes = [&](const char* part) { return plan.bytes(part); };
+          CHECK(bytes("linear weights") + bytes("embedding and head") + bytes("norms") ==
+                run.pass().weights().byte_count());
+          CHECK(bytes("decoded weights") + bytes("rounded inputs") + bytes("turned inputs") +
+                    bytes("partial sums") + bytes("library workspace") ==
+                exec.byte_count());
+          CHECK(bytes("decoded weights") <= slice);
+          CHECK(plan.total() == counted_space::live - before);
+          CHECK(plan.total() == counted_space::peak - before);
+        }
+      }
+    }
+  }
+}
+#endif
+
+TEST_CASE("plan: of a device it has the device's parts alone, and refuses what only CPUs compute") {
+  const zoq::llama_shape m = zoq::llama_shape_named("135m");
+  const zoq::llama_weights w = zoq::weights_of(m.config, {format("q4_1"), format("q8_0"), m.tied});
+  zoq::plan_request how = {.length = 64, .tokens = 49152};
+  how.products = zoq::compute::bf16;
+  how.device.emplace();
+  const auto plan = zoq::plan_tuning(m.config, w, how);
+  for (const char* host : {"program", "tokenizer", "rows of data", "threads", "workspace"}) {
+    CHECK(message_of([&] { static_cast<void>(plan.bytes(host)); }).find(host) != std::string::npos);
+  }
+  CHECK(plan.bytes("linear weights") == w.linear);
+  CHECK(plan.bytes("library workspace") == zoq::workspace_limits{}.library_bytes);
+  CHECK(plan.bytes("decoded weights") <= zoq::workspace_limits{}.slice_bytes);
+  how.products = zoq::compute::f32;
+  CHECK(zoq::plan_tuning(m.config, w, how).bytes("rounded inputs") == 0);
+  how.products = zoq::compute::i8;
+  CHECK(message_of([&] { static_cast<void>(zoq::plan_tuning(m.config, w, how)); }) ==
+        "plan: products are f32 or bf16 on a device, i8 is for CPUs only");
 }
 
 TEST_CASE("plan: choosing epsilon and measuring rows are in it") {
@@ -127,7 +231,7 @@ TEST_CASE("plan: choosing epsilon and measuring rows are in it") {
     const auto plan = zoq::plan_tuning(model.config(), zoq::weights_of(model.tensors()), how);
     index_t forward = 0;
     for (const char* part : {"norm gains", "streams", "queries", "keys and values", "gated units",
-                             "logits", "rotary table", "token batch"}) {
+                             "logits", "rotary table", "token batch", "likelihoods"}) {
       forward += plan.bytes(part);
     }
     CHECK(forward == run.pass().byte_count());

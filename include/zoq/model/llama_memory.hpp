@@ -18,10 +18,13 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/half.hpp"
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/instruction_set.hpp"
 #include "zoq/exec/products.hpp"
+#include "zoq/exec/thrust_tasks.hpp"
 #include "zoq/model/llama_config.hpp"
+#include "zoq/ops/loss.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/quant/formats.hpp"
 #include "zoq/tensor/memory_part.hpp"
@@ -52,6 +55,7 @@ struct llama_weights {
   index_t linear = 0;     // the matrices of all layers
   index_t embedding = 0;  // and the head: once when they are one tensor
   index_t norms = 0;
+  index_t padding = 0;  // of a copy on a device: every tensor's, up to a multiple of `alignment`
   [[nodiscard]] constexpr index_t total() const { return linear + embedding + norms; }
 };
 
@@ -61,6 +65,17 @@ struct weight_formats {
   bool tied = false;   // the head is the embedding
 };
 
+/// One forward pass, by what decides its memory.
+struct pass_shape {
+  index_t branches = 1;
+  bool pairs = false;     // of opposite branches: see branch_stack
+  index_t rows = 1;       // T of the packing: tokens of one branch
+  index_t read_rows = 1;  // Q of them, where answers are read
+  index_t reads = 1;      // answers of one branch
+  index_t segments = 1;   // S of the packing
+  index_t positions = 1;  // of the longest sequence
+};
+
 namespace detail {
 inline index_t planned_bytes(const format_info& format, const char* name, index_t rows,
                              index_t columns) {
@@ -68,17 +83,33 @@ inline index_t planned_bytes(const format_info& format, const char* name, index_
           format.name, "'s block of ", format.block_size);
   return format.bytes(rows, columns);
 }
+
+// `count` tensors of these bytes, to a part of `to`.
+inline void add_tensors(llama_weights& to, index_t& part, index_t count, index_t bytes) {
+  part += count * bytes;
+  to.padding += count * (buffer_bytes<std::byte>(bytes) - bytes);
+}
+
+// The rows of logits that stand in memory at the same time.
+inline index_t logit_rows(const pass_shape& pass) {
+  constexpr index_t head_rows = 64;         // llama_forward::head_rows
+  const index_t both = pass.pairs ? 2 : 1;  // branches whose rows stand together in the head
+  const index_t alike = pass.pairs ? pass.read_rows : pass.branches * pass.read_rows;
+  return std::min(head_rows / both, alike) * both;
+}
 }  // namespace detail
 
 /// Of a model of these sizes. Throws, naming the matrix, when a format's block does not fit it.
 [[nodiscard]] inline llama_weights weights_of(const llama_config& c, const weight_formats& in) {
   llama_weights out;
   for (const matrix_shape& m : layer_matrices(c)) {
-    out.linear += c.layers * detail::planned_bytes(in.linear, m.name, m.rows, m.columns);
+    detail::add_tensors(out, out.linear, c.layers,
+                        detail::planned_bytes(in.linear, m.name, m.rows, m.columns));
   }
-  out.embedding =
-      (in.tied ? 1 : 2) * detail::planned_bytes(in.rest, "token_embd", c.vocabulary, c.hidden);
-  out.norms = (2 * c.layers + 1) * c.hidden * static_cast<index_t>(sizeof(float));
+  detail::add_tensors(out, out.embedding, in.tied ? 1 : 2,
+                      detail::planned_bytes(in.rest, "token_embd", c.vocabulary, c.hidden));
+  detail::add_tensors(out, out.norms, 2 * c.layers + 1,
+                      c.hidden * static_cast<index_t>(sizeof(float)));
   return out;
 }
 
@@ -90,41 +121,31 @@ inline index_t planned_bytes(const format_info& format, const char* name, index_
   for (const model_tensor& t : tensors) {
     const any_packed& w = t.weight;
     if (t.role == tensor_role::linear) {
-      out.linear += linear.has_value()
-                        ? detail::planned_bytes(*linear, t.name.c_str(), w.rows(), w.columns())
-                        : w.byte_count();
+      detail::add_tensors(
+          out, out.linear, 1,
+          linear.has_value() ? detail::planned_bytes(*linear, t.name.c_str(), w.rows(), w.columns())
+                             : w.byte_count());
     } else {
-      (t.role == tensor_role::norm ? out.norms : out.embedding) += w.byte_count();
+      detail::add_tensors(out, t.role == tensor_role::norm ? out.norms : out.embedding, 1,
+                          w.byte_count());
     }
   }
   return out;
 }
 
-/// One forward pass, by what decides its memory.
-struct pass_shape {
-  index_t branches = 1;
-  bool pairs = false;     // of opposite branches: see branch_stack
-  index_t rows = 1;       // T of the packing: tokens of one branch
-  index_t read_rows = 1;  // Q of them, where answers are read
-  index_t segments = 1;   // S of the packing
-  index_t positions = 1;  // of the longest sequence
-};
-
 /// The buffers of a forward pass, each at its size: what llama_forward::byte_count() sums up.
 [[nodiscard]] inline std::vector<memory_part> forward_memory(const llama_config& c,
                                                              const pass_shape& pass) {
   constexpr index_t head_rows = 64;  // llama_forward::head_rows
-  const index_t rows = pass.branches * pass.rows;
+  const index_t rows = pass.branches * pass.rows, logit_rows = detail::logit_rows(pass);
   const index_t q = c.heads * c.head_size;
   const index_t kv = c.kv_heads * c.head_size;
   const index_t widest = std::max(q, c.hidden);
-  const index_t both = pass.pairs ? 2 : 1;  // branches whose rows stand together in the head
-  const index_t alike = pass.pairs ? pass.read_rows : pass.branches * pass.read_rows;
-  const index_t logit_rows = std::min(head_rows / both, alike) * both;
   const auto floats = [](index_t n) { return buffer_bytes<float>(n); };
   const auto shape = [](index_t r, index_t n) { return text("[", r, ", ", n, "] floats"); };
-  const index_t per_row = 4 * buffer_bytes<std::int32_t>(pass.rows);
-  const index_t per_read = 3 * buffer_bytes<std::int32_t>(pass.read_rows);
+  const index_t per_row =
+      4 * buffer_bytes<std::int32_t>(pass.rows) + 3 * buffer_bytes<std::int32_t>(pass.read_rows);
+  const index_t reads = pass.branches * pass.reads;
   return {
       {"norm gains", (2 * c.layers + 1) * floats(c.hidden),
        text(2 * c.layers + 1, " x ", c.hidden, " floats")},
@@ -135,8 +156,11 @@ struct pass_shape {
       {"logits", floats(logit_rows * c.vocabulary) + buffer_bytes<double>(head_rows),
        shape(logit_rows, c.vocabulary)},
       {"rotary table", floats(pass.positions * c.head_size), shape(pass.positions, c.head_size)},
-      {"token batch", per_row + per_read + buffer_bytes<segment>(pass.segments),
-       text(pass.rows, " tokens in ", pass.segments, " segments")}};
+      // These two are largest in different passes.
+      {"token batch", per_row + buffer_bytes<segment>(pass.segments),
+       text(pass.rows, " tokens in ", pass.segments, " segments")},
+      {"likelihoods", buffer_bytes<likelihood_place>(reads) + buffer_bytes<double>(reads),
+       text("of ", reads, " answers")}};
 }
 
 /// What the executor `cpu` keeps of the inputs of its widest product: rounded for the product, and
@@ -147,6 +171,35 @@ struct pass_shape {
   const detail::workspace_bytes widest =
       detail::workspace_of(kernels, products, pass.rows, pass.branches, columns);
   return buffer_bytes<std::byte>(widest.rounded) + buffer_bytes<std::byte>(widest.turned);
+}
+
+/// What an executor on Thrust keeps for the products of a pass, f32 or bf16, with a part of a view on
+/// every matrix of a layer: the largest slice of decoded weights, and the inputs of the widest layer.
+[[nodiscard]] inline std::vector<memory_part> device_workspaces(const llama_config& c,
+                                                                const pass_shape& pass,
+                                                                compute products,
+                                                                const workspace_limits& limits) {
+  const bool rounds = products == compute::bf16;
+  const auto each = static_cast<index_t>(rounds ? sizeof(bf16) : sizeof(float));
+  index_t slice = 0, rounded = 0, turned = 0;
+  const auto add = [&](index_t branches, index_t rows, index_t outputs, index_t columns) {
+    const detail::round_inputs inputs{nullptr, nullptr, branches, rows * columns, false};
+    rounded = std::max(rounded, rounds ? inputs.values() : 0);
+    if (branches * rows > limits.packed_rows) {
+      const index_t line = columns * each;
+      const index_t lines = detail::lines_in_slice(limits.slice_bytes, line, outputs);
+      slice = std::max(slice, lines * line);
+    }
+  };
+  for (const matrix_shape& m : layer_matrices(c)) {
+    add(pass.branches, pass.rows, m.rows, m.columns);
+    const detail::turn_inputs turn{nullptr, nullptr, pass.branches, pass.rows, m.columns};
+    turned = std::max(turned, turn.items());
+  }
+  add(1, detail::logit_rows(pass), c.vocabulary, c.hidden);  // the head: all its rows at once
+  return {{"decoded weights", buffer_bytes<std::byte>(slice), "a slice, of all layers in turn"},
+          {"rounded inputs", buffer_bytes<bf16>(rounded), "of a product"},
+          {"turned inputs", buffer_bytes<float>(turned), "of a product, for the view's part"}};
 }
 
 }  // namespace zoq

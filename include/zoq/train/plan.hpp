@@ -7,12 +7,15 @@
 // A run takes steps with a mask that is there, and may measure rows and choose epsilon. Its memory
 // is the model's file, whole, because every byte is read; the buffers that grow to their largest
 // pass; k values in a few copies; and the program. The reverse pass of the fisher score is not in it.
+// Of a run on a device the plan is of that device's memory, beside what the driver takes: a copy of
+// the weights, packed as they are; the same buffers and values; and the executor's workspaces.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +30,7 @@
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/instruction_set.hpp"
+#include "zoq/exec/thrust_tasks.hpp"
 #include "zoq/model/llama_config.hpp"
 #include "zoq/model/llama_memory.hpp"
 #include "zoq/tensor/executor.hpp"
@@ -51,6 +55,9 @@ struct plan_request {
   instruction_set kernels = best_instruction_set();
   compute products = compute_for_tuning(kernels);
   int threads = 1;
+  // The run is on an executor on Thrust, such as `cuda`, with f32 or bf16 products. Then kernels,
+  // threads, and all that follows `limits` are of no account.
+  std::optional<workspace_limits> device{};
   train_options limits{};             // stacked_rows and stacked_branches
   index_t metadata_bytes = 0;         // of the model's file, beside tensors
   index_t tokens = 0, merges = 0;     // of the tokenizer; 0: there is none
@@ -97,6 +104,7 @@ inline pass_shape largest_pass(const plan_request& how, index_t rows, index_t br
   out.rows = std::min(rows * longest, std::max(fullest, longest));
   const index_t together = std::min(rows, (out.rows + how.length - 1) / how.length);
   out.read_rows = together * (1 + after);
+  out.reads = together * how.options * how.option_tokens;
   out.segments = together * (1 + (how.option_tokens > 1 ? how.options : 0));
   out.positions = longest - after + how.option_tokens - 1;
   return out;
@@ -128,6 +136,26 @@ inline std::vector<pass_shape> passes_of_step(const plan_request& how) {
   return out;
 }
 
+// The model: in its mapped file, or as a device keeps it.
+inline std::vector<memory_part> weight_parts(const llama_weights& w, const plan_request& how) {
+  const bool device = how.device.has_value();
+  const char* where = device ? "a copy, packed" : "in the mapped file";
+  return {{"linear weights", w.linear, where},
+          {"embedding and head", w.embedding, where},
+          device ? memory_part{"norms", w.norms + w.padding, "a copy; and all copies' padding"}
+                 : memory_part{"norms and metadata", w.norms + how.metadata_bytes, where}};
+}
+
+// What the executor keeps for the products of a pass.
+inline std::vector<memory_part> workspaces_of(const llama_config& c, const pass_shape& pass,
+                                              const plan_request& how) {
+  if (how.device.has_value()) {
+    return device_workspaces(c, pass, how.products, *how.device);
+  }
+  return {{"workspace", workspace_memory(c, pass, how.products, how.kernels),
+           "inputs of a product, rounded and turned"}};
+}
+
 // What the tokenizer keeps: a string for each token, a node and its bucket for each merge.
 inline index_t tokenizer_bytes(index_t tokens, index_t merges) { return tokens * 32 + merges * 44; }
 
@@ -156,14 +184,16 @@ inline void validate(const llama_config& c, const plan_request& how) {
           how.option_tokens);
   require(longest_of(how) <= c.context, "plan: rows of ", longest_of(how),
           " tokens are longer than the model's context of ", c.context);
+  require(!how.device.has_value() || how.products != compute::i8,
+          "plan: products are f32 or bf16 on a device, i8 is for CPUs only");
   require(how.longest >= 0 && how.measured_rows >= 0 && how.data_rows >= 0 && how.threads > 0,
           "plan: rows must not be negative, threads must be positive");
 }
 
 }  // namespace detail
 
-/// The peak memory of tuning a sparse view of a model. Throws on a request that makes no sense.
-/// Cost: none to speak of.
+/// The peak memory of tuning a sparse view of a model: the host's, or that of the device of a run on
+/// one. Throws on a request that makes no sense. Cost: none to speak of.
 [[nodiscard]] inline memory_plan plan_tuning(const llama_config& c, const llama_weights& weights,
                                              const plan_request& how) {
   c.validate("plan");
@@ -190,22 +220,30 @@ inline void validate(const llama_config& c, const plan_request& how) {
     passes.push_back(detail::largest_pass(how, how.measured_rows, 1, false));
   }
   std::vector<memory_part> forward = forward_memory(c, passes.front());
-  index_t workspace = 0;
+  std::vector<memory_part> workspaces = detail::workspaces_of(c, passes.front(), how);
   for (const pass_shape& pass : passes) {
     grow(forward, forward_memory(c, pass));
-    workspace = std::max(workspace, workspace_memory(c, pass, how.products, how.kernels));
+    grow(workspaces, detail::workspaces_of(c, pass, how));
   }
   const auto values = [&](index_t each) { return buffer_bytes<float>(k * each); };
   const auto of_k = [&](index_t each) { return text(each, " bytes x ", k, " values"); };
-  out.parts = {{"linear weights", weights.linear, "in the mapped file"},
-               {"embedding and head", weights.embedding, "in the mapped file"},
-               {"norms and metadata", weights.norms + how.metadata_bytes, "in the mapped file"},
-               {"places", 2 * buffer_bytes<std::int32_t>(k), of_k(8)},
-               {"values", values(1), of_k(4)},
-               {"branches", values(moved), text(moved, " branches, ", of_k(4))},
-               {"gradient", values(1), of_k(4)},
-               {"optimizer state", values(how.state_floats), of_k(4 * how.state_floats)}};
-  out.parts.insert(out.parts.end(), forward.begin(), forward.end());
+  const auto append = [&](const std::vector<memory_part>& parts) {
+    out.parts.insert(out.parts.end(), parts.begin(), parts.end());
+  };
+  append(detail::weight_parts(weights, how));
+  append({{"places", 2 * buffer_bytes<std::int32_t>(k), of_k(8)},
+          {"values", values(1), of_k(4)},
+          {"branches", values(moved), text(moved, " branches, ", of_k(4))},
+          {"gradient", values(1), of_k(4)},
+          {"optimizer state", values(how.state_floats), of_k(4 * how.state_floats)}});
+  append(forward);
+  append(workspaces);
+  if (how.device.has_value()) {
+    append(
+        {{"partial sums", buffer_bytes<double>(detail::chunks_of_sum(k)), "over all values"},
+         {"library workspace", buffer_bytes<std::byte>(how.device->library_bytes), "of cuBLAS"}});
+    return out;
+  }
   // A mask keeps an index for each value. Saving copies index, row, column and value to the host.
   const index_t copied = 4 + 16 + 4 * how.state_floats;
   const index_t copies = k * copied;
@@ -217,15 +255,13 @@ inline void validate(const llama_config& c, const plan_request& how) {
                        (alike ? 0 : bytes_of(forward, "streams") / 3);
   // Each further thread has a stack with a panel of weights on it, and its share of the heap.
   constexpr index_t thread_bytes = 1 << 20;
-  out.parts.insert(out.parts.end(),
-                   {{"workspace", workspace, "inputs of a product, rounded and turned"},
-                    {"mask and copies", copies, "of the mask, and while saving: " + of_k(copied)},
-                    {"rows of data", rows, text(how.data_rows, " rows")},
-                    {"tokenizer", detail::tokenizer_bytes(how.tokens, how.merges),
-                     text(how.tokens, " tokens, ", how.merges, " merges")},
-                    {"threads", (how.threads - 1) * thread_bytes, text(how.threads, " threads")},
-                    {"heap", heap, "given back, and not used again"},
-                    {"program", how.program_bytes, "code and libraries"}});
+  append({{"mask and copies", copies, "of the mask, and while saving: " + of_k(copied)},
+          {"rows of data", rows, text(how.data_rows, " rows")},
+          {"tokenizer", detail::tokenizer_bytes(how.tokens, how.merges),
+           text(how.tokens, " tokens, ", how.merges, " merges")},
+          {"threads", (how.threads - 1) * thread_bytes, text(how.threads, " threads")},
+          {"heap", heap, "given back, and not used again"},
+          {"program", how.program_bytes, "code and libraries"}});
   return out;
 }
 
