@@ -36,6 +36,10 @@ zoq::compute products_named(const std::string& compute, const std::string& kerne
   return compute == "auto" ? compute_for_tuning(kernels_named(kernels)) : compute_named(compute);
 }
 
+zoq::compute device_products_named(const std::string& compute) {
+  return compute == "auto" ? zoq::compute::bf16 : compute_named(compute);
+}
+
 void add_executor_options(CLI::App& app, std::string& compute, std::string& kernels, int& threads) {
   app.add_option("--compute", compute, "What matrix products use")
       ->check(CLI::IsMember(compute_names()))

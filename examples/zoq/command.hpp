@@ -37,6 +37,8 @@ int replay(CLI::App& app, const std::function<void()>& parse);
 void add_executor_options(CLI::App& app, std::string& compute, std::string& kernels, int& threads);
 instruction_set kernels_named(const std::string& name);
 zoq::compute products_named(const std::string& compute, const std::string& kernels);
+/// The same for a device, where auto is bf16.
+zoq::compute device_products_named(const std::string& compute);
 
 /// --estimator and --probes.
 void add_estimator_options(CLI::App& app, std::string& estimator, int& probes);

@@ -124,8 +124,8 @@ struct plan_options {
       how.device = workspace_limits{};  // of `cuda`
     }
     how.kernels = kernels_named(kernels);
-    how.products = how.device.has_value() && compute == "auto" ? zoq::compute::bf16
-                                                               : products_named(compute, kernels);
+    how.products =
+        how.device.has_value() ? device_products_named(compute) : products_named(compute, kernels);
     how.threads =
         threads != 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }

@@ -140,9 +140,11 @@ struct attention_block {
         const index_t n = least(end - first, keys);
         const index_t from =
             ((branch * rows + first) * task.k.shape[1] + run.shared_head) * task.k.shape[2];
-        score(block, own, from, n);
+        by_stretches(block, task.k.data + from, n,
+                     [&](int t, int i) { add_scores(block, own[t], t, i); });
         weigh(block, own, run, s == number, first, n);
-        mix(block, own, from, n);
+        by_stretches(block, task.v.data + from, n,
+                     [&](int t, int i) { add_values(block, own[t], t, i); });
       }
     }
     finish(block, own, run);
@@ -179,17 +181,18 @@ struct attention_block {
     }
   }
 
-  // The scores of a tile, to registers.
-  template <class Block, class Own>
-  ZOQ_HD void score(Block& block, Own& own, index_t from, index_t n) const {
-    ZOQ_UNROLL_BLOCK for (int s = 0; s < stretches; ++s) {
-      if (s * stretch < task.q.shape[2]) {
-        block.each([&](int t) { load(block, t, task.k.data + from, s * stretch, n); });
-        block.each([&](int t) { add_scores(block, own[t], t, s); });
+  // add(t, i) in every thread for every stretch i of the tile's n rows from `from` on, once it is there.
+  template <class Block, class F>
+  ZOQ_HD void by_stretches(Block& block, const float* from, index_t n, const F& add) const {
+    ZOQ_UNROLL_BLOCK for (int i = 0; i < stretches; ++i) {
+      if (i * stretch < task.q.shape[2]) {
+        block.each([&](int t) { load(block, t, from, i * stretch, n); });
+        block.each([&](int t) { add(t, i); });
       }
     }
   }
 
+  // The scores of a tile, to registers.
   template <class Block>
   ZOQ_HD void add_scores(Block& block, mine& own, int t, int s) const {
     const auto& memory = block.shared();
@@ -259,16 +262,6 @@ struct attention_block {
   }
 
   // Folds the values of a tile into the weighted sums.
-  template <class Block, class Own>
-  ZOQ_HD void mix(Block& block, Own& own, index_t from, index_t n) const {
-    ZOQ_UNROLL_BLOCK for (int s = 0; s < stretches; ++s) {
-      if (s * stretch < task.q.shape[2]) {
-        block.each([&](int t) { load(block, t, task.v.data + from, s * stretch, n); });
-        block.each([&](int t) { add_values(block, own[t], t, s); });
-      }
-    }
-  }
-
   template <class Block>
   ZOQ_HD void add_values(Block& block, mine& own, int t, int s) const {
     const auto& memory = block.shared();

@@ -59,6 +59,16 @@ ZOQ_HD void sum_of_threads(Block& block, T (&at)[Threads]) {
   }
 }
 
+/// Rows 0 to rows - 1, each the work of a block of threads where the executor has these, else of an item.
+template <class X, class Block, class Row>
+void for_each_row(const X& exec, index_t rows, const Block& block, const Row& row) {
+  if constexpr (requires { exec.run_blocks(rows, block); }) {
+    exec.run_blocks(rows, block);
+  } else {
+    exec.for_each(rows, row);
+  }
+}
+
 /// A block whose threads run one after another: any host executor runs it.
 template <class Task>
 class host_block {

@@ -2,7 +2,7 @@
 // translation units built with different flags can never merge or mix them.
 //
 //     zoq::detail::avx2::multiply_panel(avx2::f32_products{}, source, first, x, x_stride, {0, rows},
-//                                        y);
+//                                        y, nothing_added{});
 //
 // Target attributes stand on the functions themselves: no -march is needed, and none is allowed in
 // zoq's own targets.

@@ -83,6 +83,7 @@ struct turned_rows {
   index_t columns = 0;                 // C
 
   [[nodiscard]] index_t block_size() const { return columns * rows; }
+  [[nodiscard]] index_t size(index_t branches) const { return branches * blocks * block_size(); }
   [[nodiscard]] float* block(index_t branch, index_t b) const {
     return data + (branch * blocks + b) * block_size();
   }

@@ -107,8 +107,8 @@ inline workspace_bytes workspace_of(instruction_set kernels, compute products, i
                                   static_cast<index_t>(sizeof(typename Products::input))
                             : 0;
   });
-  return {branches * rows * row, branches * turned_shape(rows, columns).blocks * turned_rows::rows *
-                                     columns * static_cast<index_t>(sizeof(float))};
+  return {branches * rows * row,
+          turned_shape(rows, columns).size(branches) * static_cast<index_t>(sizeof(float))};
 }
 
 // y[r, o] = sum_k a[r, k] w[o, k], the panels of `source` over the threads.
@@ -157,7 +157,7 @@ product_inputs<Products> prepared(const product_settings& how, tensor_view<const
   const index_t branches = x.shape[0] / order.per_branch;
   turned_rows turned = turned_shape(order.per_branch, columns);
   if (turn) {
-    how.turned.reserve(branches * turned.blocks * turned.block_size());
+    how.turned.reserve(turned.size(branches));
     turned.data = how.turned.data();
   }
   input* a = nullptr;

@@ -19,6 +19,9 @@
 
 namespace zoq {
 
+/// Rows whose logits exist at the same time, at most.
+inline constexpr index_t most_head_rows = 64;
+
 /// Read rows whose logits are computed together: a stretch of them, of pairs in both branches.
 struct head_run {
   index_t first, count, second;  // rows of [branches * Q]: first ..., then second ...

@@ -43,8 +43,6 @@ namespace zoq {
 template <executor X>
 class llama_forward {
  public:
-  static constexpr index_t head_rows = 64;  // rows whose logits exist at the same time
-
   /// Keeps references: executor and model must outlive the pass.
   llama_forward(const X& exec, const llama& model)
       : llama_forward(exec, model, resident_weights<X>(exec, model.tensors())) {}
@@ -75,7 +73,7 @@ class llama_forward {
     const index_t all = branches.count * reads;
     places_.reserve(all);
     likelihoods_.reserve(all);
-    normaliser_.reserve(head_rows);
+    normaliser_.reserve(most_head_rows);
     exec_.upload(order.place.data(), all, places_.data());
     const tensor_view<const likelihood_place, 1> places = places_.view(all);
     const auto likelihoods = likelihoods_.view(all);
@@ -253,7 +251,7 @@ class llama_forward {
   }
 
   [[nodiscard]] std::vector<head_run> runs_of(const branch_parts& branches) const {
-    return head_runs(branches.stack(), batch_.read_row_count(), head_rows);
+    return head_runs(branches.stack(), batch_.read_row_count(), most_head_rows);
   }
 
   // Calls f(head_run, logits [n, V]) for every run.
@@ -341,8 +339,8 @@ class llama_forward {
   keys_and_values shared_;                              // of one layer after another
   std::vector<keys_and_values> kept_;                   // of every layer, for `extend`
   std::vector<token_t> sequence_;                       // what `extend` has seen
-  memory logits_, turns_;                               // [head_rows, V], [positions, D]
-  buffer<double, typename X::space> normaliser_;        // [head_rows]
+  memory logits_, turns_;                               // [most_head_rows, V], [positions, D]
+  buffer<double, typename X::space> normaliser_;        // [most_head_rows]
   buffer<likelihood_place, typename X::space> places_;  // [branches * reads] by runs
   buffer<double, typename X::space> likelihoods_;       // [branches * reads]
 };

@@ -23,6 +23,7 @@
 #include "zoq/exec/instruction_set.hpp"
 #include "zoq/exec/products.hpp"
 #include "zoq/exec/thrust_tasks.hpp"
+#include "zoq/model/head_runs.hpp"
 #include "zoq/model/llama_config.hpp"
 #include "zoq/ops/loss.hpp"
 #include "zoq/ops/tensors.hpp"
@@ -92,10 +93,8 @@ inline void add_tensors(llama_weights& to, index_t& part, index_t count, index_t
 
 // The rows of logits that stand in memory at the same time.
 inline index_t logit_rows(const pass_shape& pass) {
-  constexpr index_t head_rows = 64;         // llama_forward::head_rows
-  const index_t both = pass.pairs ? 2 : 1;  // branches whose rows stand together in the head
-  const index_t alike = pass.pairs ? pass.read_rows : pass.branches * pass.read_rows;
-  return std::min(head_rows / both, alike) * both;
+  const auto runs = head_runs({pass.branches, pass.pairs}, pass.read_rows, most_head_rows);
+  return runs.empty() ? 0 : runs.front().rows;  // none has more than the first
 }
 }  // namespace detail
 
@@ -136,7 +135,6 @@ inline index_t logit_rows(const pass_shape& pass) {
 /// The buffers of a forward pass, each at its size: what llama_forward::byte_count() sums up.
 [[nodiscard]] inline std::vector<memory_part> forward_memory(const llama_config& c,
                                                              const pass_shape& pass) {
-  constexpr index_t head_rows = 64;  // llama_forward::head_rows
   const index_t rows = pass.branches * pass.rows, logit_rows = detail::logit_rows(pass);
   const index_t q = c.heads * c.head_size;
   const index_t kv = c.kv_heads * c.head_size;
@@ -153,7 +151,7 @@ inline index_t logit_rows(const pass_shape& pass) {
       {"queries", floats(rows * q), shape(rows, q)},
       {"keys and values", 2 * floats(rows * kv), "2 x " + shape(rows, kv)},
       {"gated units", 2 * floats(rows * c.feed_forward), "2 x " + shape(rows, c.feed_forward)},
-      {"logits", floats(logit_rows * c.vocabulary) + buffer_bytes<double>(head_rows),
+      {"logits", floats(logit_rows * c.vocabulary) + buffer_bytes<double>(most_head_rows),
        shape(logit_rows, c.vocabulary)},
       {"rotary table", floats(pass.positions * c.head_size), shape(pass.positions, c.head_size)},
       // These two are largest in different passes.

@@ -117,11 +117,7 @@ void log_normalisers(const X& exec, tensor_view<const float, 2> logits,
           "log_normalisers: ", normaliser.shape[0], " places for ", logits.shape[0], " rows of ",
           logits.shape[1]);
   const log_sum_exp_row all{logits, normaliser.data};
-  if constexpr (requires { exec.run_blocks(logits.shape[0], log_sum_exp_block{all}); }) {
-    exec.run_blocks(logits.shape[0], log_sum_exp_block{all});
-  } else {
-    exec.for_each(logits.shape[0], all);
-  }
+  for_each_row(exec, logits.shape[0], log_sum_exp_block{all}, all);
 }
 
 /// Where the likelihood of a token is read: its logit's row and column.

@@ -75,11 +75,7 @@ void rms_norm(const X& exec, tensor_view<const float, 2> x, tensor_view<const fl
           "rms_norm: x is ", x.shape[0], " x ", x.shape[1], ", gain ", gain.shape[0], ", y ",
           y.shape[0], " x ", y.shape[1]);
   const rms_norm_row all{x, gain, epsilon, y};
-  if constexpr (requires { exec.run_blocks(x.shape[0], rms_norm_block{all}); }) {
-    exec.run_blocks(x.shape[0], rms_norm_block{all});
-  } else {
-    exec.for_each(x.shape[0], all);
-  }
+  for_each_row(exec, x.shape[0], rms_norm_block{all}, all);
 }
 
 }  // namespace zoq

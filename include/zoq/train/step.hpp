@@ -18,6 +18,7 @@
 #include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/query.hpp"
+#include "zoq/ops/pointwise.hpp"
 #include "zoq/optim/optimizer.hpp"
 #include "zoq/optim/schedule.hpp"
 #include "zoq/random/directions.hpp"
@@ -57,11 +58,6 @@ struct apply_rule {
   ZOQ_HD void operator()(index_t i) const {
     values[i] = rule(values[i], gradient[i], state == nullptr ? nullptr : state + i * state_floats);
   }
-};
-
-struct set_zero {
-  float* x;
-  ZOQ_HD void operator()(index_t i) const { x[i] = 0; }
 };
 
 struct square_of {
@@ -156,7 +152,7 @@ class stepper {
   void apply(const gradient& g, const step_result& result, float* values) {
     const index_t k = order_.size;
     const index_t blocks = (k + 3) / 4;
-    exec_.for_each(k, set_zero{gradient_.data()});
+    clear(exec_, gradient_.view(1, k));
     for (const term& t : g.terms) {
       std::visit(
           [&](const auto& z) {
