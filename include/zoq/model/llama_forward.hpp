@@ -295,7 +295,7 @@ class llama_forward {
     for (index_t l = 0; l < model_.config().layers; ++l) {
       const llama::layer_numbers n = model_.layer(l);
       for (const index_t t : {n.query, n.key, n.value, n.output, n.gate, n.up, n.down}) {
-        if (branches.on(t).sparse.has_value()) {
+        if (!branches.on(t).empty()) {
           return l;
         }
       }

@@ -15,11 +15,11 @@
 
 namespace zoq {
 
-enum class tensor_role { embedding, norm, linear, head };
+enum class tensor_role { embedding, position, norm, bias, linear, head };
 
 struct model_tensor {
   std::string name;   // as in the file: "blk.3.ffn_down.weight"
-  any_packed weight;  // [O, C]; a norm's gain is [1, C]
+  any_packed weight;  // [O, C]; a norm's gain or a bias is [1, C]
   tensor_role role = tensor_role::linear;
 };
 
@@ -31,6 +31,20 @@ inline index_t find_tensor(std::span<const model_tensor> tensors, std::string_vi
     }
   }
   return -1;
+}
+
+/// The layer that a tensor belongs to by its name, 3 for "blk.3.ffn_down.weight"; -1 for none.
+inline index_t layer_of(std::string_view name) {
+  if (!name.starts_with("blk.")) {
+    return -1;
+  }
+  index_t layer = 0;
+  std::size_t at = 4;
+  for (; at < name.size() && name[at] >= '0' && name[at] <= '9' && layer < (index_t{1} << 32);
+       ++at) {
+    layer = 10 * layer + (name[at] - '0');
+  }
+  return at > 4 && at < name.size() && name[at] == '.' ? layer : -1;
 }
 
 /// Weights in the matrices of linear layers.
