@@ -50,7 +50,7 @@ inline double now() {
 /// A view that notes the seconds of the perturbation, on request with the work on the device done.
 struct timed_view {
   static constexpr std::string_view name = "timed";
-  zoq::sparse_view<zoq::cuda>& of;
+  zoq::laid_out_view<zoq::cuda, zoq::sparse_layout<zoq::cuda>>& of;
   bool waits = false;
   double seconds = 0;
 
@@ -356,7 +356,7 @@ struct step_figures {
 step_figures measure_step(const zoq::cuda& exec, const zoq::llama& model, const peaks& peak,
                           index_t rows, index_t tokens, std::size_t context) {
   const std::vector<zoq::example> data = two_option_rows(rows, tokens, model.config().vocabulary);
-  zoq::sparse_view<zoq::cuda> view(exec, model.tensors(), every_thousandth(model));
+  auto view = zoq::sparse_view(exec, model.tensors(), every_thousandth(model));
   timed_view timed{view};
   double losses = 0;
   zoq::trainer run(exec, model, timed, timed_objective{&losses}, zoq::spsa{.epsilon = 5e-3},

@@ -62,7 +62,7 @@ struct study {
   index_t directions = 0;
 };
 
-using sparse_view = zoq::sparse_view<zoq::cpu>;
+using tuned_view = zoq::laid_out_view<zoq::cpu, zoq::sparse_layout<zoq::cpu>>;
 
 /// The name of a policy, direction or instruction set.
 template <class T>
@@ -77,7 +77,7 @@ seed_t direction_seed(const study& s, index_t d) {
 
 /// Losses at w + scale z, a query each. `Pass` is a forward pass.
 template <class Pass>
-std::vector<double> losses_at(const study& s, const zoq::cpu& exec, sparse_view& view, Pass& pass,
+std::vector<double> losses_at(const study& s, const zoq::cpu& exec, tuned_view& view, Pass& pass,
                               std::span<const zoq::query> asked) {
   view.move_to(exec, s.direction, asked);
   const zoq::evaluation e =
@@ -98,7 +98,7 @@ struct reference {
 reference measure_reference(const study& s, const std::set<double>& epsilons) {
   const zoq::cpu exec(s.how);  // moves the view, as policies do
   const zoq::cpu fastest({.threads = s.how.threads});
-  sparse_view view(exec, s.model.tensors(), s.places);
+  auto view = zoq::sparse_view(exec, s.model.tensors(), s.places);
   zoq::bench::llama_f64<zoq::cpu> pass(fastest, s.model);
   reference out;
   std::set<double> all = epsilons;
@@ -125,7 +125,7 @@ class policy {
       : study_(s),
         products_(products),
         exec_(with(s.how, products)),
-        view_(exec_, s.model.tensors(), s.places),
+        view_(zoq::sparse_view(exec_, s.model.tensors(), s.places)),
         pass_(exec_, s.model),
         trainer_(exec_, s.model, view_, {}, {}, {.rate = 0}) {}
 
@@ -176,9 +176,9 @@ class policy {
   const study& study_;
   zoq::compute products_;
   zoq::cpu exec_;
-  sparse_view view_;
+  tuned_view view_;
   zoq::llama_forward<zoq::cpu> pass_;
-  zoq::trainer<zoq::cpu, zoq::llama, sparse_view, zoq::option_likelihood, zoq::spsa, zoq::sgd>
+  zoq::trainer<zoq::cpu, zoq::llama, tuned_view, zoq::option_likelihood, zoq::spsa, zoq::sgd>
       trainer_;
 };
 
@@ -234,7 +234,7 @@ line measure(policy& p, const reference& truth, double epsilon) {
 /// at both ends of a long probe.
 void check(const study& s) {
   const zoq::cpu exec(s.how);
-  sparse_view view(exec, s.model.tensors(), s.places);
+  auto view = zoq::sparse_view(exec, s.model.tensors(), s.places);
   const zoq::query asked[] = {
       {}, {.seed = s.seed, .scale = 2e-2}, {.seed = s.seed, .scale = -2e-2}};
   view.move_to(exec, s.direction, asked);

@@ -77,7 +77,7 @@ double plain_loss(zoq::llama_forward<zoq::cpu>& pass,
 /// Whether every branch of a view that stands at zero has the loss of the base.
 bool starts_at_the_base(const session& s, const zoq::cpu& exec, const zoq::mask& places,
                         const std::vector<const zoq::example*>& rows) {
-  zoq::sparse_view<zoq::cpu> view(exec, s.model.tensors(), places);
+  auto view = zoq::sparse_view(exec, s.model.tensors(), places);
   const zoq::query at_zero[2] = {{.seed = 1, .scale = 0}, {.seed = 2, .scale = 0}};
   view.move_to(exec, zoq::gaussian{}, at_zero);
   zoq::llama_forward<zoq::cpu> pass(exec, s.model);

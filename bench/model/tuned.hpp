@@ -19,7 +19,7 @@ namespace zoq::bench {
 template <executor X>
 struct timed_view {
   static constexpr std::string_view name = "timed";
-  sparse_view<X>& of;
+  laid_out_view<X, sparse_layout<X>>& of;
   double seconds = 0;
 
   [[nodiscard]] value_order order() const { return of.order(); }
@@ -55,7 +55,7 @@ class tuned {
   tuned(const cpu& exec, const llama& model, const mask& places, std::vector<example> rows,
         const tuned_options& how = {}, Objective objective = {})
       : rows_(std::move(rows)),
-        view_(exec, model.tensors(), places),
+        view_(exec, sparse_layout<cpu>(exec, model.tensors(), places)),
         timed_{view_},
         trainer_(exec, model, timed_, objective, spsa{.probes = how.probes}, sgd{.rate = 1e-5f}) {
     trainer_.start(rows_, {.steps = 1 << 20,
@@ -82,7 +82,7 @@ class tuned {
 
  private:
   std::vector<example> rows_;
-  sparse_view<cpu> view_;
+  laid_out_view<cpu, sparse_layout<cpu>> view_;
   timed_view<cpu> timed_;
   trainer<cpu, llama, timed_view<cpu>, Objective, spsa, sgd> trainer_;
   step_result last_;

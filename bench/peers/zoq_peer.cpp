@@ -100,8 +100,9 @@ class peer {
   json step(const std::vector<zoq::example>& batch) {
     if (!tuner_.has_value()) {
       // Which places does not matter to the cost, only how many of each matrix.
-      view_.emplace(exec_, model_.tensors(),
-                    zoq::top_k(zoq::random_score(model_.tensors(), 1), {.density = 0.001}));
+      view_.emplace(
+          zoq::sparse_view(exec_, model_.tensors(),
+                           zoq::top_k(zoq::random_score(model_.tensors(), 1), {.density = 0.001})));
       tuner_.emplace(exec_, model_, *view_, zoq::option_likelihood{}, zoq::spsa{.probes = 1},
                      zoq::sgd{.rate = 1e-6F});
     }
@@ -112,7 +113,7 @@ class peer {
     return {{"seconds", seconds}, {"loss", result.loss}, {"peak_bytes", peak_bytes()}};
   }
 
-  using view = zoq::sparse_view<zoq::cpu>;
+  using view = zoq::laid_out_view<zoq::cpu, zoq::sparse_layout<zoq::cpu>>;
   zoq::cpu exec_;
   zoq::llama model_;
   json rows_;

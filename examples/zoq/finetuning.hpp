@@ -72,7 +72,7 @@ class finetuning {
     require(places.count() > 0, "the mask has no places: the density is too small");
     require(!folder_.resumes() || earlier_.settings.value("mask", "") == places.hash(), source,
             ": the run tunes other places than the mask; --force starts again");
-    sparse_view view(exec_, m_.model.tensors(), places);
+    auto view = sparse_view(exec_, m_.model.tensors(), places);
     settings_["mask"] = places.hash();
     if (!o_.given_epsilon().has_value()) {  // measured below, unless the run has measured it
       settings_["epsilon"] = earlier_.settings.value("epsilon", 5e-3);

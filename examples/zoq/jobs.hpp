@@ -32,7 +32,7 @@ struct eval_job {
 
   template <executor X>
   result operator()(const X& exec) const {
-    const sparse_view view(exec, m.model.tensors(), values);
+    const auto view = sparse_view(exec, m.model.tensors(), values);
     auto pass = forward_of(exec, m.model);
     try {
       return evaluate(pass, view.branches(), objective, rows, {.batch_rows = batch_size}, tell);
@@ -86,7 +86,7 @@ struct generate_job {
 
   template <executor X>
   void operator()(const X& exec) const {
-    const sparse_view view(exec, m.model.tensors(), values);
+    const auto view = sparse_view(exec, m.model.tensors(), values);
     auto pass = forward_of(exec, m.model);
     pass.start_sequence(rows);
     std::vector<token_t> next = prompt;

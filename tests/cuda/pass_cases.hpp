@@ -97,7 +97,7 @@ void tuning_agrees(const X& exec) {
 
   const delta left = {places, here.values};
   const auto loss = [&](const auto& e) {
-    sparse_view view(e, model.tensors(), left);
+    auto view = sparse_view(e, model.tensors(), left);
     trainer run(e, model, view, option_likelihood{}, spsa{}, sgd{.rate = 0.02});
     return run.measure(rows, [](const evaluation&) { return true; }).branch[0].mean();
   };

@@ -23,7 +23,7 @@ TEST_CASE("cuda: a step takes no memory") {
   const zoq::llama model = tiny_llama({.format = "q4_1"}).model();
   const zoq::mask places = large_weights(model);
   const std::vector<zoq::example> rows = tiny_task(8);
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{});
   std::vector<zoq::index_t> bytes;
   run.run(rows, {.steps = 4, .batch_size = 8}, [&](const zoq::step_result&) {

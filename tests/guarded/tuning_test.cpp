@@ -79,7 +79,7 @@ TEST_CASE("R18: evaluation, the choice of epsilon, and text that goes on") {
   const auto all = [](const auto& exec) {
     const zoq::llama model = tiny_llama({.format = "q4_0"}).model();
     const auto rows = tiny_task(9);
-    zoq::sparse_view view(exec, model.tensors(), large_weights(model));
+    auto view = zoq::sparse_view(exec, model.tensors(), large_weights(model));
     zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{});
     run.start(rows, {.steps = 2, .batch_size = 3});
     std::vector<double> out = {run.measure_epsilon().epsilon};
@@ -122,7 +122,7 @@ TEST_CASE("R18: a mask and a delta go from the host to a device and back") {
   const zoq::train_options options = {.steps = 4, .batch_size = 3, .seed = 2};
   // Tuned on the host, then on the device, then on the host again: each goes on where one stopped.
   const auto leg = [&](const auto& exec, const auto& start, const std::string& path) {
-    zoq::sparse_view view(exec, model.tensors(), start);
+    auto view = zoq::sparse_view(exec, model.tensors(), start);
     const auto before = view.to_delta().values;
     zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{},
                      zoq::sgd{.rate = 0.02});
@@ -153,7 +153,7 @@ TEST_CASE(
   const index_t k = places.count();
   {
     const guarded exec = device();
-    zoq::sparse_view view(exec, model.tensors(), places);
+    auto view = zoq::sparse_view(exec, model.tensors(), places);
     zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
     run.start(rows, options);
     for (std::size_t t = 0; t < 5; ++t) {
@@ -164,7 +164,7 @@ TEST_CASE(
     zoq::write_checkpoint(folder / "c", {5, view.to_delta().values, state, "run"});
   }
   const guarded exec = device();
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
   run.start(rows, options);
   const zoq::checkpoint from = zoq::read_checkpoint(folder / "c", k, "run");

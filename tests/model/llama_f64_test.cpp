@@ -92,7 +92,7 @@ TEST_CASE("f64: a view's values act as if they stood in the weights, in every br
   const tiny_llama tiny({.format = "q4_1"});
   const zoq::llama model = tiny.model();
   const zoq::mask places = some_places(model);
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   const std::vector<zoq::query> asked = {{.seed = 1, .scale = 0.2}, {.seed = 1, .scale = -0.2}};
   view.move_to(exec, zoq::gaussian{}, asked);
   const std::vector<token_t> tokens = some_tokens(11, 5, 96);

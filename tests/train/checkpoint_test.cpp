@@ -91,7 +91,7 @@ TEST_CASE_TEMPLATE("resume: checkpoint and trajectory go on as if nothing had ha
 
   const nlohmann::json settings = {{"zoq", "trajectory.1"}};
   {  // This run writes a checkpoint after 5 steps and is cut in the middle of step 9.
-    zoq::sparse_view view(exec, model.tensors(), places);
+    auto view = zoq::sparse_view(exec, model.tensors(), places);
     zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
     trainer.start(rows, options);
     zoq::trajectory_writer record(folder / "t", settings);
@@ -108,7 +108,7 @@ TEST_CASE_TEMPLATE("resume: checkpoint and trajectory go on as if nothing had ha
   }
   put(folder / "t", contents(folder / "t") + "{\"step\":9,\"los");
 
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
   trainer.start(rows, options);
   const checkpoint from = zoq::read_checkpoint(folder / "c", places.count(), "run");

@@ -78,7 +78,7 @@ TEST_CASE("library: the tuned values serve a new session beside the unchanged fi
     return t.measure(rows, [](const zoq::evaluation&) { return true; }).branch[0];
   };
   {
-    zoq::sparse_view tuned(exec, model.tensors(), mask);
+    auto tuned = zoq::sparse_view(exec, model.tensors(), mask);
     zoq::trainer t{
         exec, model, tuned, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{.rate = 0.01}};
     t.run(rows, {.steps = 3, .batch_size = 2});
@@ -87,6 +87,6 @@ TEST_CASE("library: the tuned values serve a new session beside the unchanged fi
   }
   const zoq::delta d = zoq::read_delta(folder / "delta.safetensors");
   zoq::require_model(d.places, model.hash(), folder / "delta.safetensors");
-  zoq::sparse_view again(exec, model.tensors(), d);
+  auto again = zoq::sparse_view(exec, model.tensors(), d);
   CHECK(loss(again) == first);
 }

@@ -88,7 +88,7 @@ TEST_CASE("plan: view, stepper and forward pass take what was planned, to the by
         how.state_floats = momentum::state_floats;
         const auto plan = zoq::plan_tuning(model.config(), zoq::weights_of(model.tensors()), how);
         const index_t before = counted_space::live;
-        zoq::sparse_view view(exec, model.tensors(), places);
+        auto view = zoq::sparse_view(exec, model.tensors(), places);
         zoq::trainer run(exec, model, view, zoq::option_likelihood{}, estimator, momentum{});
         run.start(rows, {.steps = 2, .batch_size = batch});
         run.advance();
@@ -170,7 +170,7 @@ TEST_CASE("plan: on a device a run takes what was planned, to the byte") {
           const index_t before = counted_space::live;
           counted_space::watch();
           const device exec({.products = products, .slice_bytes = slice});
-          zoq::sparse_view view(exec, model.tensors(), places);
+          auto view = zoq::sparse_view(exec, model.tensors(), places);
           zoq::trainer run(exec, model, view, zoq::option_likelihood{}, how.estimator, momentum{});
           run.start(rows, {.steps = 2, .batch_size = batch});
           run.advance();
@@ -219,7 +219,7 @@ TEST_CASE("plan: choosing epsilon and measuring rows are in it") {
   const llama model = tiny_llama({.config = small_config(), .format = "q4_1"}).model();
   zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.01});
   const std::vector<example> rows = even_rows(64, 32, 1);
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::any_estimator(zoq::spsa{}),
                    zoq::sgd{});
   run.start(rows, {.steps = 1, .batch_size = 2});
@@ -273,7 +273,7 @@ TEST_CASE("R2: a step takes the memory of evaluation and of k values, and no buf
     const index_t before = counted_space::live;
     counted_space::watch();
     largest_request = 0;
-    zoq::sparse_view view(exec, model.tensors(), places);
+    auto view = zoq::sparse_view(exec, model.tensors(), places);
     zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{.probes = probes},
                      momentum{});
     run.start(rows, {.steps = 3, .batch_size = 2});

@@ -162,7 +162,7 @@ TEST_CASE_TEMPLATE("replay: the recorded trajectory gives the same delta to the 
       out.append(s.step, s.answers);
     }
   }
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, estimator, momentum{});
   trainer.start(rows, options);
   for (const auto& losses : zoq::read_trajectory(folder / "t").losses) {

@@ -52,7 +52,7 @@ outcome train(const X& exec, const llama& model, const Start& places, std::span<
               const train_options& options, const Estimator& estimator = {},
               const Optimizer& optimizer = {.rate = 0.02}, const Objective& wanted = {}) {
   outcome out;
-  sparse_view view(exec, model.tensors(), places);
+  auto view = sparse_view(exec, model.tensors(), places);
   trainer run(exec, model, view, wanted, estimator, optimizer);
   run.run(rows, options, [&](const step_result& s) {
     out.steps.push_back(s);

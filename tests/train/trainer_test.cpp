@@ -127,7 +127,7 @@ TEST_CASE_TEMPLATE("R6: a run of rate 0 leaves the values bit-exact", X, ZOQ_TES
       train(exec, model, start, tiny_task(4), few, zoq::spsa{}, zoq::sgd{.rate = 0});
   CHECK(same_bits(run.values, start.values));
   // And the view is left at them: the same losses as before.
-  zoq::sparse_view view(exec, model.tensors(), start);
+  auto view = zoq::sparse_view(exec, model.tensors(), start);
   zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{},
                        zoq::sgd{.rate = 0});
   const std::vector<example> rows = tiny_task(4);
@@ -265,7 +265,7 @@ TEST_CASE("trainer: a batch is a function of seed and step, schedules reach the 
 TEST_CASE("trainer: a run stops when it is told to, and the view stays at its last values") {
   const zoq::serial exec;
   const llama model = tiny_llama().model();
-  zoq::sparse_view view(exec, model.tensors(), large_weights(model));
+  auto view = zoq::sparse_view(exec, model.tensors(), large_weights(model));
   zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{},
                        zoq::sgd{.rate = 0.01});
   const std::vector<example> rows = tiny_task(6);
@@ -284,7 +284,7 @@ TEST_CASE_TEMPLATE("trainer: measure is an evaluation at the present values", X,
                    ZOQ_TEST_EXECUTORS) {
   const X exec;
   const llama model = tiny_llama().model();
-  zoq::sparse_view view(exec, model.tensors(), large_weights(model));
+  auto view = zoq::sparse_view(exec, model.tensors(), large_weights(model));
   zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{},
                        zoq::sgd{.rate = 0.01});
   const std::vector<example> rows = tiny_task(9);
@@ -307,7 +307,7 @@ TEST_CASE("trainer: measuring an epsilon changes nothing") {
   const std::vector<example> rows = tiny_task(6);
   zoq::delta start{large_weights(model), {}};
   start.values = uniform(start.places.count(), 1, -0.01, 0.01);
-  zoq::sparse_view view(exec, model.tensors(), start);
+  auto view = zoq::sparse_view(exec, model.tensors(), start);
   zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{});
   trainer.start(rows, few);
   const zoq::epsilon_choice choice = trainer.measure_epsilon();

@@ -69,11 +69,11 @@ TEST_CASE("delta: a view's values as a file, and a view that starts from it") {
   const zoq::llama model = tiny_llama().model();
   zoq::delta d = some_delta();
   d.places.model_hash = model.hash();
-  const zoq::sparse_view view(exec, model.tensors(), d);
+  const auto view = zoq::sparse_view(exec, model.tensors(), d);
   zoq::save_delta(folder / "d", view);
   const zoq::delta got = zoq::read_delta(folder / "d");
   CHECK(got.places.model_hash == model.hash());
-  const zoq::sparse_view again(exec, model.tensors(), got);
+  const auto again = zoq::sparse_view(exec, model.tensors(), got);
   CHECK(same_bits(again.to_delta().values, d.values));
   CHECK(again.to_delta().places.tensors == d.places.tensors);
 }

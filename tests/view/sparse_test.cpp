@@ -58,7 +58,7 @@ TEST_CASE_TEMPLATE("sparse_view: starts at the base, places are handed out by te
                    ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
-  zoq::sparse_view view(exec, model.tensors(), some_places());
+  auto view = zoq::sparse_view(exec, model.tensors(), some_places());
   CHECK(view.values().shape[0] == k);
   for (index_t i = 0; i < k; ++i) {
     CHECK(view.values()(i) == 0);
@@ -101,7 +101,7 @@ TEST_CASE_TEMPLATE("sparse_view: move_to gives origin + scale * shape * z(seed) 
                    ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
-  zoq::sparse_view view(exec, model.tensors(), some_places());
+  auto view = zoq::sparse_view(exec, model.tensors(), some_places());
   const std::vector<float> values = uniform(k, 1), shape = uniform(k, 2, 0.5, 2),
                            origin = uniform(k, 3);
   exec.upload(values.data(), k, view.values().data);
@@ -149,7 +149,7 @@ TEST_CASE_TEMPLATE("sparse_view: move_to gives origin + scale * shape * z(seed) 
 TEST_CASE("sparse_view: branches are pairs when all are, two by two, opposite") {
   const zoq::serial exec;
   const zoq::llama model = tiny_llama().model();
-  zoq::sparse_view view(exec, model.tensors(), some_places());
+  auto view = zoq::sparse_view(exec, model.tensors(), some_places());
   CHECK_FALSE(view.branches().pairs);
   const query up{.seed = 1, .scale = 1e-2}, down{.seed = 1, .scale = -1e-2};
   const query other_up{.seed = 2, .scale = 1e-2}, other_down{.seed = 2, .scale = -1e-2};
@@ -180,14 +180,14 @@ TEST_CASE("sparse_view: a branch has the same bits alone and among others, on an
   const std::vector<query> asked = {{.seed = 1, .scale = 1e-2}, {.seed = 2, .scale = 1e-2}};
   const index_t number = zoq::llama::layer(1).gate;
   for (const auto& direction : directions) {
-    zoq::sparse_view view(serial, model.tensors(), places);
+    auto view = zoq::sparse_view(serial, model.tensors(), places);
     view.move_to(serial, direction, std::span(asked).subspan(1));
     const std::vector<float> alone = branch_values(view, number, 0);
     view.move_to(serial, direction, asked);
     CHECK(same_bits(branch_values(view, number, 1), alone));
     for (const int threads : {1, 2, 3}) {
       const zoq::cpu exec{{.threads = threads}};
-      zoq::sparse_view other(exec, model.tensors(), places);
+      auto other = zoq::sparse_view(exec, model.tensors(), places);
       other.move_to(exec, direction, asked);
       // Fused operations of the wider instruction sets change what is rounded before the last
       // rounding to float: at most one unit in the last place.
@@ -200,7 +200,7 @@ TEST_CASE_TEMPLATE("sparse_view: to_delta and back", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
   const zoq::mask places = some_places();
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   const std::vector<float> values = uniform(k, 4);
   exec.upload(values.data(), k, view.values().data);
   const zoq::delta d = view.to_delta();
@@ -208,7 +208,7 @@ TEST_CASE_TEMPLATE("sparse_view: to_delta and back", X, ZOQ_TEST_EXECUTORS) {
   CHECK(d.places.model_hash == places.model_hash);
   CHECK(d.places.about == places.about);
   CHECK(same_bits(d.values, values));
-  zoq::sparse_view again(exec, model.tensors(), d);
+  auto again = zoq::sparse_view(exec, model.tensors(), d);
   CHECK(same_bits(again.to_delta().values, values));
   CHECK(same_bits(branch_values(again, zoq::llama::layer(0).query, 0), values));
 }
@@ -216,11 +216,11 @@ TEST_CASE_TEMPLATE("sparse_view: to_delta and back", X, ZOQ_TEST_EXECUTORS) {
 TEST_CASE("sparse_view: a view may be moved, its parts stay valid") {
   const zoq::serial exec;
   const zoq::llama model = tiny_llama().model();
-  zoq::sparse_view first(exec, model.tensors(), some_places());
+  auto first = zoq::sparse_view(exec, model.tensors(), some_places());
   const query asked{.seed = 1, .scale = 1};
   first.move_to(exec, zoq::gaussian{}, {&asked, 1});
   const std::vector<float> before = branch_values(first, zoq::llama::layer(0).query, 0);
-  const zoq::sparse_view<zoq::serial> second = std::move(first);
+  const zoq::laid_out_view<zoq::serial, zoq::sparse_layout<zoq::serial>> second = std::move(first);
   CHECK(same_bits(branch_values(second, zoq::llama::layer(0).query, 0), before));
   CHECK(second.order().tensors[1].first == 5);
 }
@@ -228,7 +228,7 @@ TEST_CASE("sparse_view: a view may be moved, its parts stay valid") {
 TEST_CASE("sparse_view: an empty mask is a view of nothing") {
   const zoq::cpu exec;
   const zoq::llama model = tiny_llama().model();
-  zoq::sparse_view view(exec, model.tensors(), zoq::mask{});
+  auto view = zoq::sparse_view(exec, model.tensors(), zoq::mask{});
   const query asked{.seed = 1, .scale = 1};
   view.move_to(exec, zoq::gaussian{}, {&asked, 1});
   CHECK(view.order().size == 0);
@@ -242,7 +242,7 @@ TEST_CASE("sparse_view: masks that do not fit the model are refused") {
   const auto error = [&](const zoq::tensor_mask& t) {
     zoq::mask m;
     m.tensors.push_back(t);
-    return message_of([&] { zoq::sparse_view view(exec, model.tensors(), m); });
+    return message_of([&] { auto view = zoq::sparse_view(exec, model.tensors(), m); });
   };
   CHECK(error({"blk.0.attn_q.weight", 32, 32, {1}}) == "");
   CHECK(error({"blk.2.attn_q.weight", 32, 32, {1}}) ==
@@ -261,15 +261,15 @@ TEST_CASE("sparse_view: masks that do not fit the model are refused") {
         "mask: blk.0.attn_q.weight: index -1 at place 0 does not ascend from -1");
   zoq::mask twice = some_places();
   twice.tensors.push_back(twice.tensors[0]);
-  CHECK(message_of([&] { zoq::sparse_view view(exec, model.tensors(), twice); }) ==
+  CHECK(message_of([&] { auto view = zoq::sparse_view(exec, model.tensors(), twice); }) ==
         "mask: blk.1.ffn_down.weight comes twice");
 
   zoq::delta d{some_places(), std::vector<float>(10)};
-  CHECK(message_of([&] { zoq::sparse_view view(exec, model.tensors(), d); }) ==
+  CHECK(message_of([&] { auto view = zoq::sparse_view(exec, model.tensors(), d); }) ==
         "delta: 10 values for 11 places");
-  zoq::sparse_view view(exec, model.tensors(), some_places());
+  auto view = zoq::sparse_view(exec, model.tensors(), some_places());
   CHECK(message_of([&] { view.move_to(exec, zoq::gaussian{}, {}); }) ==
-        "sparse_view: no branch to move to");
+        "sparse: no branch to move to");
 }
 
 TEST_CASE("R8: byte_count is what was allocated") {
@@ -277,7 +277,7 @@ TEST_CASE("R8: byte_count is what was allocated") {
   const zoq::llama model = tiny_llama().model();
   const index_t before = counted_space::live;
   {
-    zoq::sparse_view view(exec, model.tensors(), some_places());
+    auto view = zoq::sparse_view(exec, model.tensors(), some_places());
     CHECK(view.byte_count() == counted_space::live - before);
     CHECK(view.byte_count() == 3 * 64);  // 44 bytes each, in whole cache lines
     for (const std::size_t branches : {8u, 2u, 9u}) {
@@ -293,7 +293,7 @@ TEST_CASE("R8: at 0.1 % the linear part takes at most 0.35 of its size in f16") 
   const zoq::serial exec;
   const zoq::llama model = tiny_llama({.config = small_config(), .format = "q4_1"}).model();
   const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.001});
-  zoq::sparse_view view(exec, model.tensors(), places);
+  auto view = zoq::sparse_view(exec, model.tensors(), places);
   view.move_to(exec, zoq::gaussian{}, std::vector<query>(2));
   index_t bytes = view.byte_count();
   for (const zoq::model_tensor& t : model.tensors()) {

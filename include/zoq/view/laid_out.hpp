@@ -1,0 +1,138 @@
+// laid_out_view: k values, and the layout that says what they are. The one owner of values.
+//
+//     zoq::laid_out_view view(exec, zoq::lora_layout<zoq::cpu>(exec, target, {.rank = 8}));
+//     view.values();                             // [k], at the layout's start
+//     view.move_to(exec, direction, queries);    // branch b is at origin + scale * shape * z(seed)
+//
+// Memory: 4 bytes a value, 4 more for each branch, and the layout's own.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/estimate/query.hpp"
+#include "zoq/ops/parts.hpp"
+#include "zoq/random/directions.hpp"
+#include "zoq/sparse/delta.hpp"
+#include "zoq/tensor/buffer.hpp"
+#include "zoq/tensor/executor.hpp"
+#include "zoq/view/layout.hpp"
+
+namespace zoq {
+
+/// Four values of one branch: out = origin + scale * shape * z, in double, rounded once.
+template <field Field>
+struct move_block {
+  Field z;
+  double scale;
+  const float* shape;   // [k] or null
+  const float* origin;  // [k]
+  float* out;           // [k]
+  index_t count;        // k
+
+  ZOQ_HD void operator()(index_t block) const {
+    const float4v noise = z.four(block);
+    const index_t first = 4 * block;
+    for (index_t j = 0; j < 4 && first + j < count; ++j) {
+      const index_t i = first + j;
+      const double step = scale * (shape == nullptr ? 1.0 : static_cast<double>(shape[i]));
+      out[i] = static_cast<float>(static_cast<double>(origin[i]) +
+                                  step * static_cast<double>(noise.at[j]));
+    }
+  }
+};
+
+template <executor X, view_layout<X> Layout>
+class laid_out_view {
+ public:
+  static constexpr std::string_view name = Layout::name;
+
+  /// Starts at the layout's initial values. Keeps a reference to the executor.
+  laid_out_view(const X& exec, Layout layout)
+      : exec_(exec),
+        layout_(std::move(layout)),
+        values_(exec.template allocate<float>(layout_.order().size)) {
+    layout_.start(exec, values());
+    handed_.tensor.resize(static_cast<std::size_t>(layout_.tensors()));
+    move_to_values(exec);
+  }
+
+  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] value_order order() const { return layout_.order(); }
+  [[nodiscard]] tensor_view<float, 1> values() { return values_.view(values_.size()); }
+  [[nodiscard]] tensor_view<const float, 1> values() const { return values_.view(values_.size()); }
+
+  /// Moves branch b to query b's point. Cost: k directions a query.
+  void move_to(const X& exec, const any_direction& direction, std::span<const query> asked) {
+    require(!asked.empty(), name, ": no branch to move to");
+    const auto branches = static_cast<index_t>(asked.size());
+    const index_t k = values_.size();
+    moved_.reserve(branches * k);
+    for (index_t b = 0; b < branches; ++b) {
+      const query& q = asked[static_cast<std::size_t>(b)];
+      const float* origin = q.origin == nullptr ? values_.data() : q.origin;
+      float* out = moved_.data() + b * k;
+      std::visit(
+          [&](const auto& z) {
+            const auto field = z.at(q.seed, order());
+            exec.for_each((k + 3) / 4, move_block<std::decay_t<decltype(field)>>{
+                                           field, q.scale, q.shape, origin, out, k});
+          },
+          direction);
+    }
+    hand_out(exec, moved_.data(), branches);
+    pairs_ = branches % 2 == 0;
+    for (std::size_t b = 0; pairs_ && b < asked.size(); b += 2) {
+      pairs_ = opposite(asked[b], asked[b + 1]);
+    }
+  }
+
+  /// One branch: the values as they are.
+  void move_to_values(const X& exec) { hand_out(exec, values_.data(), 1); }
+
+  /// The parts at the last move. Valid until the next one.
+  [[nodiscard]] branch_parts branches() const { return handed_.of(branches_, pairs_); }
+
+  /// The values, copied to the host: [k].
+  [[nodiscard]] std::vector<float> to_host() const {
+    std::vector<float> out(static_cast<std::size_t>(values_.size()));
+    exec_.download(values_.data(), values_.size(), out.data());
+    return out;
+  }
+
+  /// Of a sparse view: the places, with the mask's model and origin, and the values, on the host.
+  [[nodiscard]] delta to_delta() const requires requires(const Layout& l, const X& exec) {
+    l.to_delta(exec, std::vector<float>());
+  }
+  { return layout_.to_delta(exec_, to_host()); }
+
+  /// Bytes of the layout, values and branches.
+  [[nodiscard]] index_t byte_count() const {
+    return layout_.byte_count() + values_.byte_count() + moved_.byte_count();
+  }
+
+ private:
+  void hand_out(const X& exec, const float* values, index_t branches) {
+    branches_ = branches;
+    pairs_ = false;
+    layout_.hand_out(exec, part_values{{values, {branches, values_.size()}}, 0}, handed_);
+  }
+
+  const X& exec_;
+  Layout layout_;
+  buffer<float, typename X::space> values_;  // [k]
+  buffer<float, typename X::space> moved_;   // [branches, k]
+  handed_parts handed_;
+  index_t branches_ = 1;
+  bool pairs_ = false;  // of opposite branches
+};
+
+}  // namespace zoq

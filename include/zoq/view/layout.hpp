@@ -1,0 +1,50 @@
+// concept view_layout: what the k values of a view mean, and the parts that they become.
+//
+//     layout.order();                          // extents: a matrix of values each
+//     layout.start(exec, values);              // the initial values; all are zero before
+//     layout.hand_out(exec, values, out);      // parts of every tensor, in every branch
+//
+// A layout owns places, shapes and what is frozen, never values: laid_out_view does (laid_out.hpp).
+// Values may be a stretch of more: value j of branch b is values.at(b)[j], so layouts nest.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/ops/parts.hpp"
+#include "zoq/random/direction.hpp"
+#include "zoq/tensor/executor.hpp"
+#include "zoq/tensor/tensor_view.hpp"
+
+namespace zoq {
+
+/// What a view hands out, with its memory; branch_parts is a view of it.
+struct handed_parts {
+  std::vector<parts> tensor;             // by tensor number
+  std::optional<prompt_part> prompt{};   //
+  std::vector<prefix_part> prefix = {};  // by layer, or empty
+
+  [[nodiscard]] branch_parts of(index_t branches, bool pairs) const {
+    return {branches, tensor, pairs, prompt, prefix};
+  }
+};
+
+/// The concept of this header. Further members, where a layout has them:
+///     places(exec) -> mask         of a layout that needs one to be made again
+template <class L, class X>
+concept view_layout = executor<X> &&
+    requires(L& layout, const L& constant, const X& exec, tensor_view<float, 1> start,
+             const part_values& values, handed_parts& out) {
+  { L::name } -> std::convertible_to<std::string_view>;
+  { constant.order() } -> std::same_as<value_order>;
+  { constant.tensors() } -> std::convertible_to<index_t>;  // of the model
+  constant.start(exec, start);                             // [k], zero before
+  layout.hand_out(exec, values, out);
+  { constant.byte_count() } -> std::convertible_to<index_t>;
+};
+
+}  // namespace zoq
