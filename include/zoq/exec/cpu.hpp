@@ -127,6 +127,14 @@ class cpu : public detail::host_memory {
     detail::multiply_forward(settings(), x, stack, layers);
   }
 
+  /// y = x W^T of floats, whatever the policy. x: [R, C], w: [O, C], y: [R, O].
+  void float_linear(tensor_view<const float, 2> x, tensor_view<const float, 2> w,
+                    tensor_view<float, 2> y) const {
+    const linear_layer layer{{float_matrix(w.data, w.shape[0], w.shape[1])}, nullptr, y};
+    detail::multiply_forward({workers_, kernels_, compute::f32, inputs_, turned_}, x, {},
+                             std::span(&layer, 1));
+  }
+
   /// dx = dy W, the reverse of `linear` towards its input. dy: [R, O], w: [O, C], dx: [R, C].
   void linear_to_input(tensor_view<const float, 2> dy, const any_packed& w,
                        tensor_view<float, 2> dx) const {
@@ -140,7 +148,9 @@ class cpu : public detail::host_memory {
   }
 
   /// Bytes of the workspaces of linear layers, as far as they have grown.
-  [[nodiscard]] index_t byte_count() const { return inputs_.byte_count() + turned_.byte_count(); }
+  [[nodiscard]] index_t byte_count() const {
+    return inputs_.byte_count() + turned_.byte_count() + scratch_bytes();
+  }
 
  private:
   static const cpu_options& checked(const cpu_options& options) {

@@ -38,7 +38,8 @@ double sum_in_chunks(index_t n, const F& f, const Run& run) {
 }
 
 /// Memory and copies of an executor that works in host memory.
-struct host_memory {
+class host_memory {
+ public:
   using space = host_space;
 
   template <class T>
@@ -53,6 +54,18 @@ struct host_memory {
   void download(const T* here, index_t n, T* host) const {
     std::copy_n(here, n, host);
   }
+
+  /// n floats for one operation: the next call takes them again. Grows, and stays.
+  [[nodiscard]] float* scratch(index_t n) const {
+    scratch_.reserve(n);
+    return scratch_.data();
+  }
+
+ protected:
+  [[nodiscard]] index_t scratch_bytes() const { return scratch_.byte_count(); }
+
+ private:
+  mutable buffer<float> scratch_;
 };
 
 }  // namespace zoq::detail

@@ -63,6 +63,12 @@ class serial : public detail::host_memory {
     }
   }
 
+  /// The same of floats. x: [R, C], w: [O, C], y: [R, O].
+  static void float_linear(tensor_view<const float, 2> x, tensor_view<const float, 2> w,
+                           tensor_view<float, 2> y) {
+    linear(x, any_packed{float_matrix(w.data, w.shape[0], w.shape[1])}, y);
+  }
+
   /// dx = dy W, the reverse of `linear` towards its input. dy: [R, O], w: [O, C], dx: [R, C].
   static void linear_to_input(tensor_view<const float, 2> dy, const any_packed& w,
                               tensor_view<float, 2> dx) {

@@ -144,6 +144,23 @@ class thrust_executor {
     add_parts(x, stack, layers);
   }
 
+  /// y = x W^T of floats, whatever the policy. x: [R, C], w: [O, C], y: [R, O].
+  void float_linear(tensor_view<const float, 2> x, tensor_view<const float, 2> w,
+                    tensor_view<float, 2> y) const {
+    if (x.shape[0] == 0) {
+      return;
+    }
+    const index_t columns = x.shape[1], outputs = w.shape[0];
+    back_.multiply(matrix_product<float>{
+        {x.data, columns, 1}, {w.data, columns, 1}, y.data, outputs, x.shape[0], outputs, columns});
+  }
+
+  /// n floats for one operation: the next call takes them again. Grows, and stays.
+  [[nodiscard]] float* scratch(index_t n) const {
+    scratch_.reserve(n);
+    return scratch_.data();
+  }
+
   /// dx = dy W, the reverse of `linear` towards its input. dy: [R, O], w: [O, C], dx: [R, C]. Floats,
   /// whatever the policy.
   void linear_to_input(tensor_view<const float, 2> dy, const any_packed& w,
@@ -196,8 +213,8 @@ class thrust_executor {
 
   /// Bytes of the workspaces, as far as they have grown.
   [[nodiscard]] index_t byte_count() const {
-    index_t bytes =
-        partial_.byte_count() + slice_.byte_count() + rounded_.byte_count() + turned_.byte_count();
+    index_t bytes = partial_.byte_count() + slice_.byte_count() + rounded_.byte_count() +
+                    turned_.byte_count() + scratch_.byte_count();
     if constexpr (requires { back_.byte_count(); }) {
       bytes += back_.byte_count();
     }
@@ -278,6 +295,7 @@ class thrust_executor {
   mutable buffer<std::byte, space> slice_;  // decoded weights of the product that runs
   mutable buffer<bf16, space> rounded_;     // [R, C] inputs of the layers that run
   mutable buffer<float, space> turned_;     // the same by columns, for parts
+  mutable buffer<float, space> scratch_;    // of one operation
 };
 
 }  // namespace zoq

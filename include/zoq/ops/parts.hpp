@@ -6,9 +6,10 @@
 //
 // Of a tensor W [O, C], a norm's gain or a bias being [1, C], branch b uses
 //
-//     W_b = factor_b * decode(W) + offset_b      y = x W_b^T + scale (x A_b^T) B_b^T + x S_b^T
+//     W_b = (1 + factor_b) * decode(W) + offset_b      y = x W_b^T + scale (x A_b^T) B_b^T + x S_b^T
 //
-// with S_b the sparse entries. Parts that are not there change no bit.
+// with S_b the sparse entries. Parts that are not there change no bit, and values of zero none but
+// the sign of a zero.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -45,7 +46,7 @@ struct offset_part {
 
 struct factor_part {
   index_t block = 1;   // columns that share a factor; divides C
-  part_values factor;  // [O, C / block]
+  part_values factor;  // [O, C / block] offsets from 1
 };
 
 struct parts {

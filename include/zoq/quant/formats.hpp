@@ -108,6 +108,12 @@ struct any_packed {
   }
 };
 
+/// Floats [rows, columns] as a matrix of the format f32.
+inline packed_view<f32_format> float_matrix(const float* values, index_t rows, index_t columns) {
+  static_assert(sizeof(f32_format::block) == sizeof(float));
+  return {reinterpret_cast<const f32_format::block*>(values), nullptr, {rows, columns}};
+}
+
 /// Views `bytes` as `rows` x `columns` values of the format with this GGUF id. The caller has
 /// checked that the bytes are there. `name` is used in messages. Throws on an unknown format and on
 /// columns that are no multiple of its block.
