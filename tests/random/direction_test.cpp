@@ -5,6 +5,9 @@
 
 #include <vector>
 
+#include "zoq/random/gaussian.hpp"
+#include "zoq/random/rademacher.hpp"
+
 namespace {
 
 // What a direction may do with the order: here, equal values of norm 1 (a sphere's radius).
@@ -40,4 +43,20 @@ TEST_CASE("direction: a field may look at the order of the values") {
   constexpr zoq::extent tensors[] = {{0, 2, 2}, {3, 4, 4}};
   const zoq::value_order order{tensors, 2, 8};
   CHECK(equal_parts::at(1, order).four(0).at[3] == 0.125f);
+}
+
+TEST_CASE_TEMPLATE("direction: excluded values never change the directions of the others", Z,
+                   zoq::gaussian, zoq::rademacher) {
+  const auto field = Z::at(9, {});
+  // A view that leaves out elements 0, 5 to 8 and 11 of 14.
+  const std::vector<zoq::index_t> key = {1, 2, 3, 4, 9, 10, 12, 13};
+  const auto count = static_cast<zoq::index_t>(key.size());
+  for (zoq::index_t i = 0; i < count; ++i) {
+    const zoq::index_t element = key[static_cast<std::size_t>(i)];
+    CHECK(zoq::four_of(field, key.data(), count, i / 4).at[i % 4] ==
+          field.four(element / 4).at[element % 4]);
+    CHECK(zoq::four_of(field, nullptr, count, i / 4).at[i % 4] == field.four(i / 4).at[i % 4]);
+  }
+  // The last block may be short: keys beyond the end are not read.
+  CHECK(zoq::four_of(field, key.data(), 6, 1).at[2] == 0.0f);
 }

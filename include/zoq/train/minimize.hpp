@@ -28,7 +28,9 @@ inline std::vector<float> point_of(const query& q, std::span<const float> values
       [&](const auto& z) {
         const auto field = z.at(q.seed, order);
         for (std::size_t i = 0; i < x.size(); ++i) {
-          const double noise = field.four(static_cast<index_t>(i / 4)).at[i % 4];
+          const double noise =
+              four_of(field, order.key, static_cast<index_t>(x.size()), static_cast<index_t>(i / 4))
+                  .at[i % 4];
           const double step =
               q.scale * (q.shape == nullptr ? 1.0 : static_cast<double>(q.shape[i]));
           x[i] = static_cast<float>(static_cast<double>(x[i]) + step * noise);

@@ -36,9 +36,10 @@ struct add_term_block {
   const float* shape;
   float* gradient;  // [k]
   index_t count;
+  const index_t* key = nullptr;  // [k] or null: of value_order
 
   ZOQ_HD void operator()(index_t block) const {
-    const float4v noise = z.four(block);
+    const float4v noise = four_of(z, key, count, block);
     for (index_t j = 0; j < 4 && 4 * block + j < count; ++j) {
       const index_t i = 4 * block + j;
       const double along = weight * (shape == nullptr ? 1.0 : static_cast<double>(shape[i]));
@@ -158,7 +159,7 @@ class stepper {
           [&](const auto& z) {
             const auto field = z.at(t.seed, order_);
             exec_.for_each(blocks, add_term_block<std::decay_t<decltype(field)>>{
-                                       field, t.weight, t.shape, gradient_.data(), k});
+                                       field, t.weight, t.shape, gradient_.data(), k, order_.key});
           },
           how_.direction);
     }

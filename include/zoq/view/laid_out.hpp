@@ -37,9 +37,10 @@ struct move_block {
   const float* origin;  // [k]
   float* out;           // [k]
   index_t count;        // k
+  const index_t* key = nullptr;
 
   ZOQ_HD void operator()(index_t block) const {
-    const float4v noise = z.four(block);
+    const float4v noise = four_of(z, key, count, block);
     const index_t first = 4 * block;
     for (index_t j = 0; j < 4 && first + j < count; ++j) {
       const index_t i = first + j;
@@ -66,7 +67,11 @@ class laid_out_view {
   }
 
   [[nodiscard]] const Layout& layout() const { return layout_; }
-  [[nodiscard]] value_order order() const { return layout_.order(); }
+  [[nodiscard]] value_order order() const {
+    value_order out = layout_.order();
+    out.on_host = on_host<typename X::space>;
+    return out;
+  }
   [[nodiscard]] tensor_view<float, 1> values() { return values_.view(values_.size()); }
   [[nodiscard]] tensor_view<const float, 1> values() const { return values_.view(values_.size()); }
 
@@ -84,7 +89,7 @@ class laid_out_view {
           [&](const auto& z) {
             const auto field = z.at(q.seed, order());
             exec.for_each((k + 3) / 4, move_block<std::decay_t<decltype(field)>>{
-                                           field, q.scale, q.shape, origin, out, k});
+                                           field, q.scale, q.shape, origin, out, k, order().key});
           },
           direction);
     }
