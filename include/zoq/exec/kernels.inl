@@ -167,6 +167,9 @@ ZOQ_TARGET inline void decode_columns(const packed_view<S>& w, index_t first, in
 
 /// Fills a panel with the outputs from `first` on, at depth [begin, begin + depth).
 template <class Source>
+requires requires(const Source& source, float* panel) {
+  source.template fill<1>(index_t{}, index_t{}, index_t{}, index_t{}, panel);
+}
 ZOQ_TARGET ZOQ_FLATTEN inline void fill_panel(f32_products, const Source& source, index_t first,
                                               index_t begin, index_t depth, float* panel) {
   constexpr int wide = f32_products::width;
@@ -221,6 +224,38 @@ ZOQ_TARGET inline void fill_panel(i8_products, const row_panels<S>& source, inde
   fill_panel(f32_products{}, source, first, begin, depth, panel);
 }
 #endif
+
+/// Rows of a format without kernels of its own, `count` from `first` on, columns [begin, begin + n):
+/// out[row * n + c]. A whole vector of rows is written. Compiled once for all products.
+__attribute__((noinline)) ZOQ_TARGET inline void decode_any_rows(const any_packed& any,
+                                                                 index_t first, index_t count,
+                                                                 index_t begin, index_t n,
+                                                                 float* out) {
+  any.visit([&]<quant_scheme S>(const packed_view<S>& w) ZOQ_TARGET {
+    if constexpr (!has_own_kernels<S>) {
+      for (index_t v = 0; v < count; v += ZOQ_LANES) {
+        decode_rows(w, first + v, begin, n, n, out + v * n);
+      }
+    }
+  });
+}
+
+/// A panel of such a format: a stretch of rows at a time as floats, and these as a panel.
+template <class Products>
+ZOQ_TARGET inline void fill_panel(Products products, const any_row_panels& source, index_t first,
+                                  index_t begin, index_t depth, float* panel) {
+  constexpr index_t stretch = any_row_panels::granule(), width = Products::width;
+  static_assert(stretch % Products::columns == 0);
+  alignas(64) f32_format::block rows[static_cast<std::size_t>(width * stretch)];
+  const index_t outputs = std::min<index_t>(width, source.outputs() - first);
+  for (index_t k = 0; k < depth; k += stretch) {
+    const index_t n = std::min(stretch, depth - k);
+    decode_any_rows(source.w, first, outputs, begin + k, n, &rows[0].value);
+    const row_panels<f32_format> floats{{rows, nullptr, {outputs, n}}};
+    fill_panel(products, floats, 0, 0, n,
+               panel + k / Products::columns * (Products::words * width));
+  }
+}
 
 /// A row of inputs as Products takes them: x, or x - minus where there is one. n values.
 template <class Products>

@@ -3,14 +3,17 @@
 //
 //     panel[k * width + j] = the weight of output (first + j) at depth (depth_first + k)
 //
-// A source fills panels. The kernel knows no format: a new format brings its `decode` alone.
+// A source fills panels. The kernel knows no format: a new format brings its `decode` alone. Formats
+// with kernels of their own are sources each; the others are one source, whose rows become floats first.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
 
 #include "zoq/core/config.hpp"
+#include "zoq/quant/formats.hpp"
 #include "zoq/quant/packed_view.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
@@ -122,6 +125,26 @@ struct row_panels {
   }
 };
 
+/// The same for all formats without kernels of their own. Rows are decoded to floats, and those multiplied
+/// as f32_format's: a panel's bits are the same.
+struct any_row_panels {
+  const any_packed& w;  // [O, C]
+  index_t row_bytes;    // of blocks
+
+  explicit any_row_panels(const any_packed& packed)
+      : w(packed), row_bytes(packed.format().bytes(1, packed.columns())) {}
+
+  [[nodiscard]] index_t outputs() const { return w.rows(); }
+  [[nodiscard]] index_t depth() const { return w.columns(); }
+  [[nodiscard]] const std::byte* bytes_of(index_t o) const { return w.bytes() + o * row_bytes; }
+  /// Columns that are decoded at a time: whole blocks of every format.
+  [[nodiscard]] static constexpr index_t granule() {
+    index_t all = 32;
+    formats::for_each([&]<class S>(S) { all = std::lcm(all, index_t{S::block_size}); });
+    return all;
+  }
+};
+
 /// Asks for the bytes of the panel that comes next, some with every tile: they are read once and far
 /// apart, which no hardware foresees.
 class fetch_ahead {
@@ -175,6 +198,53 @@ struct column_panels {
     }
   }
 };
+
+/// Columns [begin, begin + count) of row o, as floats. Compiled once: the reverse of formats without kernels
+/// of their own.
+__attribute__((noinline)) inline void decode_part_of_row(const any_packed& any, index_t o,
+                                                         index_t begin, index_t count, float* y) {
+  any.visit([&]<class S>(const packed_view<S>& w) {
+    if constexpr (!has_own_kernels<S>) {
+      float decoded[S::block_size];
+      const typename S::row row = w.row(o);
+      for (index_t c = begin; c < begin + count;) {
+        const index_t block = c / S::block_size, end = (block + 1) * S::block_size;
+        S::decode(row, w.block(o, block), decoded);
+        for (; c < std::min(end, begin + count); ++c) {
+          *y++ = decoded[c - block * S::block_size];
+        }
+      }
+    }
+  });
+}
+
+/// The same for all formats without kernels of their own.
+struct any_column_panels {
+  const any_packed& w;  // [O, C]
+
+  [[nodiscard]] index_t outputs() const { return w.columns(); }
+  [[nodiscard]] index_t depth() const { return w.rows(); }
+  [[nodiscard]] static constexpr index_t granule() { return 1; }
+
+  template <int Width>
+  void fill(index_t first, index_t count, index_t depth_first, index_t depth, float* panel) const {
+    for (index_t k = 0; k < depth; ++k) {
+      decode_part_of_row(w, depth_first + k, first, count, panel + k * Width);
+    }
+  }
+};
+
+/// f(source of a matrix): `Own<S>` where the format has kernels of its own, and `Any` for the others.
+template <template <class> class Own, class Any, class F>
+void with_source(const any_packed& w, const F& f) {
+  w.visit([&]<class S>(const packed_view<S>& packed) {
+    if constexpr (has_own_kernels<S>) {
+      f(Own<S>{packed});
+    } else {
+      f(Any{w});
+    }
+  });
+}
 
 /// Outputs are the columns of a float matrix, the depth its rows: dw = dy^T x.
 struct dense_panels {

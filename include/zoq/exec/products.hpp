@@ -226,8 +226,8 @@ void multiply_layers(const product_settings& how, tensor_view<const float, 2> x,
                    ? nullptr
                    : sum_part(Products{}, *layer->added, first, in.turned, some, y, sums);
       };
-      layer->w.visit([&]<class S>(const packed_view<S>& w) {
-        multiply_panel(Products{}, row_panels<S>{w}, first, in.a, in.stride, slots, y, added);
+      with_source<row_panels, any_row_panels>(layer->w, [&](const auto& source) {
+        multiply_panel(Products{}, source, first, in.a, in.stride, slots, y, added);
       });
     }
   });
@@ -249,9 +249,8 @@ void multiply_forward(const product_settings& how, tensor_view<const float, 2> x
 template <class = void>
 void multiply_to_input(const product_settings& how, tensor_view<const float, 2> dy,
                        const any_packed& w, tensor_view<float, 2> dx) {
-  w.visit([&]<class S>(const packed_view<S>& packed) {
-    multiply_floats(how, column_panels<S>{packed}, dy, dx);
-  });
+  with_source<column_panels, any_column_panels>(
+      w, [&](const auto& source) { multiply_floats(how, source, dy, dx); });
 }
 
 /// dw = dy^T x. dy: [R, O], x: [R, C], dw: [O, C].

@@ -233,7 +233,7 @@ class thrust_executor {
   void multiply(tensor_view<const T, 2> x, const any_packed& w, tensor_view<float, 2> y) const {
     const index_t rows = x.shape[0], columns = x.shape[1], outputs = y.shape[1];
     w.visit([&]<class S>(const packed_view<S>& packed) {
-      if constexpr (requires { back_.multiply_packed(x, packed, y); }) {
+      if constexpr (has_own_kernels<S> && requires { back_.multiply_packed(x, packed, y); }) {
         if (rows <= Back::most_packed_rows) {
           back_.multiply_packed(x, packed, y);
           return;

@@ -82,7 +82,7 @@ inline index_t planned_bytes(const format_info& format, const char* name, index_
                              index_t columns) {
   require(columns % format.block_size == 0, name, ": ", columns, " columns are no multiple of ",
           format.name, "'s block of ", format.block_size);
-  return format.bytes(rows, columns);
+  return format.bytes_with_rows(rows, columns);
 }
 
 // `count` tensors of these bytes, to a part of `to`.

@@ -17,9 +17,13 @@ namespace zoq {
 
 struct f32_format {
   static constexpr std::string_view name = "f32";
+  static constexpr std::string_view summary = "floats";
+  static constexpr std::string_view cost = "32 bits a weight";
+  static constexpr std::string_view paper = "IEEE 754";
   static constexpr std::uint32_t gguf_type = 0;
   static constexpr std::uint32_t gguf_file_type = 0;
   static constexpr int block_size = 1;
+  static constexpr bool own_kernels = true;
   struct row {};
   struct block {
     float value;
@@ -35,9 +39,13 @@ static_assert(quant_scheme<f32_format>);
 
 struct f16_format {
   static constexpr std::string_view name = "f16";
+  static constexpr std::string_view summary = "half floats";
+  static constexpr std::string_view cost = "16 bits a weight";
+  static constexpr std::string_view paper = "IEEE 754";
   static constexpr std::uint32_t gguf_type = 1;
   static constexpr std::uint32_t gguf_file_type = 1;
   static constexpr int block_size = 1;
+  static constexpr bool own_kernels = true;
   struct row {};
   struct block {
     f16 value;
@@ -53,9 +61,13 @@ static_assert(quant_scheme<f16_format>);
 
 struct bf16_format {
   static constexpr std::string_view name = "bf16";
+  static constexpr std::string_view summary = "the upper halves of floats";
+  static constexpr std::string_view cost = "16 bits a weight";
+  static constexpr std::string_view paper = "Intel, BFLOAT16 hardware numerics definition";
   static constexpr std::uint32_t gguf_type = 30;
   static constexpr std::uint32_t gguf_file_type = 32;
   static constexpr int block_size = 1;
+  static constexpr bool own_kernels = true;
   struct row {};
   struct block {
     bf16 value;

@@ -3,6 +3,7 @@
 //
 //     any_packed w = zoq::packed_as(gguf_type, bytes, rows, columns, "blk.0.attn_q.weight");
 //     w.visit([&](const auto& packed) { zoq::decode_row(packed, 0, y); });
+//     any_packed t = zoq::packed_as("lut4", bytes, tables, rows, columns, "blk.0.attn_q.weight");
 //     std::optional<format_info> f = zoq::find_format(3);     // q4_1: 32 values in 20 bytes
 //
 // SPDX-License-Identifier: Apache-2.0
@@ -18,9 +19,17 @@
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/quant/float_formats.hpp"
+#include "zoq/quant/lut3.hpp"
+#include "zoq/quant/lut4.hpp"
+#include "zoq/quant/nf4.hpp"
 #include "zoq/quant/packed_view.hpp"
 #include "zoq/quant/q4_0.hpp"
 #include "zoq/quant/q4_1.hpp"
+#include "zoq/quant/q4_k.hpp"
+#include "zoq/quant/q5_0.hpp"
+#include "zoq/quant/q5_1.hpp"
+#include "zoq/quant/q5_k.hpp"
+#include "zoq/quant/q6_k.hpp"
 #include "zoq/quant/q8_0.hpp"
 #include "zoq/quant/scheme.hpp"
 
@@ -36,7 +45,8 @@ struct format_list {
   }
 };
 
-using formats = format_list<f32_format, f16_format, bf16_format, q8_0, q4_0, q4_1>;
+using formats = format_list<f32_format, f16_format, bf16_format, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k,
+                            q5_k, q6_k, nf4, lut4, lut3>;
 
 /// What a reader needs to know of a format.
 struct format_info {
@@ -45,9 +55,14 @@ struct format_info {
   int block_size = 1;                                // values
   index_t block_bytes = 0;                           // bytes of one block
   std::optional<std::uint32_t> gguf_file_type = {};  // of files made of this format, if it has one
-  /// Bytes of `rows` x `columns` values; columns must be a multiple of block_size.
+  index_t row_bytes = 0;                             // that a row owns beside its blocks
+  /// Bytes of the blocks of `rows` x `columns` values; columns must be a multiple of block_size.
   [[nodiscard]] constexpr index_t bytes(index_t rows, index_t columns) const {
     return rows * (columns / block_size) * block_bytes;
+  }
+  /// The same with what the rows own.
+  [[nodiscard]] constexpr index_t bytes_with_rows(index_t rows, index_t columns) const {
+    return bytes(rows, columns) + rows * row_bytes;
   }
 };
 
@@ -58,6 +73,7 @@ constexpr format_info info_of() {
   if constexpr (requires { S::gguf_file_type; }) {
     out.gguf_file_type = S::gguf_file_type;
   }
+  out.row_bytes = row_bytes_of<S>;
   return out;
 }
 
@@ -114,22 +130,36 @@ inline packed_view<f32_format> float_matrix(const float* values, index_t rows, i
   return {reinterpret_cast<const f32_format::block*>(values), nullptr, {rows, columns}};
 }
 
-/// Views `bytes` as `rows` x `columns` values of the format with this GGUF id. The caller has
-/// checked that the bytes are there. `name` is used in messages. Throws on an unknown format and on
-/// columns that are no multiple of its block.
-inline any_packed packed_as(std::uint32_t gguf_type, const std::byte* bytes, index_t rows,
-                            index_t columns, std::string_view name) {
+/// Views `blocks` as `rows` x `columns` values of the format of this name, and `row_data` as what its
+/// rows own (null where they own nothing). The caller has checked that the bytes are there, and that
+/// they are aligned as the format's types. `name` is used in messages. Throws on an unknown format, on
+/// columns that are no multiple of its block, and on row data that is missing or too much.
+inline any_packed packed_as(std::string_view format, const std::byte* blocks,
+                            const std::byte* row_data, index_t rows, index_t columns,
+                            std::string_view name) {
   std::optional<any_packed> out;
   formats::for_each([&]<class S>(S) {
-    if (S::gguf_type == gguf_type) {
+    if (S::name == format) {
       require(columns % S::block_size == 0, name, ": ", columns, " columns are no multiple of ",
               S::name, "'s block of ", S::block_size);
-      out = any_packed{packed_view<S>{
-          reinterpret_cast<const typename S::block*>(bytes), nullptr, {rows, columns}}};
+      require((row_data != nullptr) == (row_bytes_of<S> != 0) || rows == 0, name, ": rows of ",
+              S::name, " own ", row_bytes_of<S>, " bytes each, ",
+              row_data == nullptr ? "none are given" : "but some are given");
+      out = any_packed{packed_view<S>{reinterpret_cast<const typename S::block*>(blocks),
+                                      reinterpret_cast<const typename S::row*>(row_data),
+                                      {rows, columns}}};
     }
   });
-  require(out.has_value(), name, ": unknown format, GGUF type ", gguf_type);
+  require(out.has_value(), name, ": unknown format ", format);
   return *out;
+}
+
+/// The same by GGUF id: formats of GGUF files, whose rows own nothing.
+inline any_packed packed_as(std::uint32_t gguf_type, const std::byte* bytes, index_t rows,
+                            index_t columns, std::string_view name) {
+  const std::optional<format_info> format = find_format(gguf_type);
+  require(format.has_value(), name, ": unknown format, GGUF type ", gguf_type);
+  return packed_as(format->name, bytes, nullptr, rows, columns, name);
 }
 
 }  // namespace zoq

@@ -22,9 +22,13 @@ namespace zoq {
 
 struct q4_1 {
   static constexpr std::string_view name = "q4_1";
+  static constexpr std::string_view summary = "4 bits with a scale and a minimum for 32 values";
+  static constexpr std::string_view cost = "5 bits a weight";
+  static constexpr std::string_view paper = "GGUF specification, type Q4_1";
   static constexpr std::uint32_t gguf_type = 3;
   static constexpr std::uint32_t gguf_file_type = 3;
   static constexpr int block_size = 32;
+  static constexpr bool own_kernels = true;
   struct row {};
   struct block {
     f16 d;

@@ -20,9 +20,13 @@ namespace zoq {
 
 struct q8_0 {
   static constexpr std::string_view name = "q8_0";
+  static constexpr std::string_view summary = "8 bits with a scale for 32 values";
+  static constexpr std::string_view cost = "8.5 bits a weight";
+  static constexpr std::string_view paper = "GGUF specification, type Q8_0";
   static constexpr std::uint32_t gguf_type = 8;
   static constexpr std::uint32_t gguf_file_type = 7;
   static constexpr int block_size = 32;
+  static constexpr bool own_kernels = true;
   struct row {};
   struct block {
     f16 d;

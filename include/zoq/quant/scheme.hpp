@@ -13,8 +13,9 @@
 //
 // `importance` ([columns], or null) weighs the squared error of each value. A scheme may also have
 // `static constexpr std::uint32_t gguf_file_type`: the value of general.file_type in GGUF files whose
-// matrices are of this format. To add a format: one header with such a struct, and its name in
-// quant/formats.hpp.
+// matrices are of this format; `own_kernels = true`: matrix kernels compiled for this format alone,
+// faster to run and slower to build; and one line each for lists, `summary`, `paper` and `cost`. To
+// add a format: one header with such a struct, and its name in quant/formats.hpp.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -40,5 +41,19 @@ concept quant_scheme = std::is_empty_v<S> && std::is_trivially_copyable_v<typena
   S::decode(r, b, y);
   S::encode(x, x, columns, row, blocks);
 };
+
+/// Whether the kernels are compiled for this format alone. The others share one, which decodes a
+/// stretch of rows to floats first.
+template <quant_scheme S>
+inline constexpr bool has_own_kernels = false;
+template <quant_scheme S>
+requires requires { S::own_kernels; }
+inline constexpr bool has_own_kernels<S> = S::own_kernels;
+
+/// Bytes of what a row owns beside its blocks.
+template <quant_scheme S>
+inline constexpr index_t row_bytes_of = std::is_empty_v<typename S::row>
+                                            ? 0
+                                            : static_cast<index_t>(sizeof(typename S::row));
 
 }  // namespace zoq
