@@ -131,6 +131,6 @@ TEST_CASE("fisher: windows that cannot be scored are refused when they are visit
   const auto error = [&](std::vector<std::vector<token_t>> texts) {
     return message_of([&] { zoq::top_k(zoq::fisher(exec, model, std::move(texts))); });
   };
-  CHECK(error({}) == "reverse: no windows");
-  CHECK(error({{1, 2}, {1, 2, 3}}) == "reverse: windows of 2 and 3 tokens");
+  CHECK(error({}) == "reverse: nothing to score");
+  CHECK(error({{1, 2}, {1}}) == "reverse: windows of 1 tokens, wanted at least 2");
 }
