@@ -42,13 +42,6 @@
 
 namespace zoq {
 
-enum class gradient_form { mean_square, mean };  // over samples, of each sample's gradient
-
-struct gradient_options {
-  gradient_form form = gradient_form::mean_square;
-  branch_parts at{};  // gradients are taken here: nothing, or the sparse parts of one branch
-};
-
 /// sum[i] += g[i]^2 * scale, or g[i] * scale.
 struct add_gradient_run {
   const float* g;

@@ -17,6 +17,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/ops/parts.hpp"
 #include "zoq/tensor/packing.hpp"
 
 namespace zoq {
@@ -59,6 +60,14 @@ struct text_samples {
   }
 };
 static_assert(reverse_samples<text_samples>);
+
+enum class gradient_form { mean_square, mean };  // over samples, of each sample's gradient
+
+/// What a reverse pass is asked for.
+struct gradient_options {
+  gradient_form form = gradient_form::mean_square;
+  branch_parts at{};  // gradients are taken here: nothing, or the sparse parts of one branch
+};
 
 /// Samples whose rows go through a layer together.
 struct sample_group {
