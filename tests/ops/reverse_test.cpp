@@ -3,7 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "executors.hpp"
@@ -106,19 +108,35 @@ TEST_CASE_TEMPLATE("swiglu_reverse: central differences", X, ZOQ_TEST_EXECUTORS)
 
 namespace {
 
-struct windows {
-  static constexpr std::size_t count = 2, length = 5, heads = 4, shared = 2, size = 6;
-  static constexpr std::size_t rows = count * length;
+// Two texts: a prompt with two options, one of which goes on in a third segment; and a window.
+struct texts {
+  static constexpr std::size_t heads = 4, shared = 2, size = 6, rows = 12;
+  std::vector<zoq::segment> segments = {
+      {0, 4, -1, 0}, {4, 2, 0, 4}, {6, 1, 0, 4}, {7, 2, 1, 6}, {9, 3, -1, 0}};
+  std::vector<std::int32_t> segment_of = {0, 0, 0, 0, 1, 1, 2, 3, 3, 4, 4, 4};
+  std::vector<std::int32_t> first = {0, 4, 5};
 
-  static numbers attention(const numbers& q, const numbers& k, const numbers& v) {
+  [[nodiscard]] std::vector<std::size_t> seen(std::size_t t) const {
+    std::vector<std::size_t> out;
+    auto end = static_cast<index_t>(t) + 1;
+    for (index_t s = segment_of[t]; s >= 0; s = segments[at(s)].parent) {
+      const zoq::segment& here = segments[at(s)];
+      for (index_t j = here.first; j < std::min(end, here.first + here.count); ++j) {
+        out.push_back(at(j));
+      }
+      end = static_cast<index_t>(rows);
+    }
+    return out;
+  }
+
+  [[nodiscard]] numbers attention(const numbers& q, const numbers& k, const numbers& v) const {
     numbers out(rows * heads * size);
     for (std::size_t t = 0; t < rows; ++t) {
       for (std::size_t h = 0; h < heads; ++h) {
         const std::size_t g = h / (heads / shared);
         numbers weight;
         double total = 0;
-        const std::size_t first = t / length * length;
-        for (std::size_t j = first; j <= t; ++j) {
+        for (const std::size_t j : seen(t)) {
           double score = 0;
           for (std::size_t d = 0; d < size; ++d) {
             score += q[(t * heads + h) * size + d] * k[(j * shared + g) * size + d];
@@ -126,10 +144,11 @@ struct windows {
           weight.push_back(std::exp(score / std::sqrt(static_cast<double>(size))));
           total += weight.back();
         }
-        for (std::size_t j = first; j <= t; ++j) {
+        std::size_t n = 0;
+        for (const std::size_t j : seen(t)) {
+          const double share = weight[n++] / total;
           for (std::size_t d = 0; d < size; ++d) {
-            out[(t * heads + h) * size + d] +=
-                weight[j - first] / total * v[(j * shared + g) * size + d];
+            out[(t * heads + h) * size + d] += share * v[(j * shared + g) * size + d];
           }
         }
       }
@@ -140,74 +159,90 @@ struct windows {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("attention_reverse: central differences, shared heads and several windows", X,
+TEST_CASE_TEMPLATE("attention_reverse: central differences, shared heads, options and windows", X,
                    ZOQ_TEST_EXECUTORS) {
-  using w = windows;
-  const auto rows = static_cast<index_t>(w::rows), heads = static_cast<index_t>(w::heads),
-             shared = static_cast<index_t>(w::shared), size = static_cast<index_t>(w::size),
-             length = static_cast<index_t>(w::length), count = static_cast<index_t>(w::count);
+  const texts w;
+  const auto rows = static_cast<index_t>(w.rows), heads = static_cast<index_t>(w.heads),
+             shared = static_cast<index_t>(w.shared), size = static_cast<index_t>(w.size);
+  constexpr index_t count = 2, positions = 8;
   const std::vector<float> q = uniform(rows * heads * size, 1, -2, 2),
                            k = uniform(rows * shared * size, 2, -2, 2),
                            v = uniform(rows * shared * size, 3),
                            d_out = uniform(rows * heads * size, 4);
   std::vector<float> dq(q.size(), 9.0f), dk(k.size(), 9.0f), dv(v.size(), 9.0f);
-  std::vector<float> scratch(at(count * shared * 2 * length));
-  zoq::attention_reverse(X{},
-                         zoq::attention_reverse_head{{q.data(), {rows, heads, size}},
-                                                     {k.data(), {rows, shared, size}},
-                                                     {v.data(), {rows, shared, size}},
-                                                     {d_out.data(), {rows, heads, size}},
-                                                     {dq.data(), {rows, heads, size}},
-                                                     {dk.data(), {rows, shared, size}},
-                                                     {dv.data(), {rows, shared, size}},
-                                                     {scratch.data(), {count * shared, 2, length}},
-                                                     length});
+  std::vector<float> scratch(at(count * shared * 2 * positions));
+  zoq::attention_reverse(
+      X{}, zoq::attention_reverse_head{{q.data(), {rows, heads, size}},
+                                       {k.data(), {rows, shared, size}},
+                                       {v.data(), {rows, shared, size}},
+                                       {d_out.data(), {rows, heads, size}},
+                                       {dq.data(), {rows, heads, size}},
+                                       {dk.data(), {rows, shared, size}},
+                                       {dv.data(), {rows, shared, size}},
+                                       {scratch.data(), {count * shared, 2, positions}},
+                                       {{w.segments.data(), {5}}, {w.segment_of.data(), {rows}}},
+                                       {w.first.data(), {count + 1}}});
   const numbers q64 = in_double(q), k64 = in_double(k), v64 = in_double(v);
   const numbers along = in_double(d_out);
   CHECK(relative_error(dq, central_differences(q64, [&](const numbers& x) {
-                         return dot(along, w::attention(x, k64, v64));
+                         return dot(along, w.attention(x, k64, v64));
                        })) <= tolerance);
   CHECK(relative_error(dk, central_differences(k64, [&](const numbers& x) {
-                         return dot(along, w::attention(q64, x, v64));
+                         return dot(along, w.attention(q64, x, v64));
                        })) <= tolerance);
   CHECK(relative_error(dv, central_differences(v64, [&](const numbers& x) {
-                         return dot(along, w::attention(q64, k64, x));
+                         return dot(along, w.attention(q64, k64, x));
                        })) <= tolerance);
 }
 
-TEST_CASE_TEMPLATE("cross_entropy_reverse: losses, and central differences towards the logits", X,
+TEST_CASE_TEMPLATE("likelihood_reverse: central differences towards the logits", X,
                    ZOQ_TEST_EXECUTORS) {
   const X exec;
   constexpr index_t rows = 4, columns = 40;
-  constexpr float weight = 0.25f;
   const std::vector<float> logits = uniform(rows * columns, 1, -3, 3);
-  const std::vector<zoq::token_t> target = {0, 39, -1, 7};  // the third row has no loss
-  std::vector<double> normaliser(at(rows)), loss(at(rows), 9.0);
+  const std::vector<std::int32_t> first = {0, 1, 4, 4, 5};  // of the third row nothing is read
+  const std::vector<zoq::token_t> target = {0, 39, 5, 39, 7};
+  const std::vector<float> weight = {-0.25f, -0.5f, 0.75f, 0.125f, 1.0f};
+  std::vector<double> normaliser(at(rows));
   std::vector<float> gradient = logits;
   zoq::log_normalisers(exec, matrix(logits, rows, columns), {normaliser.data(), {rows}});
-  exec.for_each(rows, zoq::cross_entropy_reverse_row{matrix(gradient, rows, columns), target.data(),
-                                                     weight, loss.data(), normaliser.data()});
-  const auto loss_of = [&](const numbers& x, std::size_t r) {
-    double sum = 0;
-    for (std::size_t c = 0; c < columns; ++c) {
-      sum += std::exp(x[r * columns + c]);
-    }
-    return target[r] < 0 ? 0.0
-                         : std::log(sum) - x[r * columns + static_cast<std::size_t>(target[r])];
-  };
-  numbers wanted;
-  for (std::size_t r = 0; r < rows; ++r) {
-    wanted.push_back(loss_of(in_double(logits), r));
-  }
-  CHECK(largest_difference(loss, wanted) <= 1e-6);  // log_sum_exp's error
-  CHECK(loss[2] == 0);
+  exec.for_each(rows,
+                zoq::likelihood_reverse_row{matrix(gradient, rows, columns), normaliser.data(),
+                                            first.data(), target.data(), weight.data()});
   CHECK(relative_error(gradient, central_differences(in_double(logits), [&](const numbers& x) {
-                         double sum = 0;
-                         for (std::size_t r = 0; r < rows; ++r) {
-                           sum += static_cast<double>(weight) * loss_of(x, r);
+                         double all = 0;
+                         for (std::size_t r = 0; r < at(rows); ++r) {
+                           double sum = 0;
+                           for (std::size_t c = 0; c < at(columns); ++c) {
+                             sum += std::exp(x[r * at(columns) + c]);
+                           }
+                           for (auto j = at(first[r]); j < at(first[r + 1]); ++j) {
+                             all += static_cast<double>(weight[j]) *
+                                    (x[r * at(columns) + at(target[j])] - std::log(sum));
+                           }
                          }
-                         return sum;
+                         return all;
                        })) <= tolerance);
+  CHECK(std::all_of(gradient.begin() + 2 * columns, gradient.begin() + 3 * columns,
+                    [](float g) { return g == 0; }));
+}
+
+TEST_CASE_TEMPLATE("overlay_reverse and scatter_row: each adds or moves what it says", X,
+                   ZOQ_TEST_EXECUTORS) {
+  const X exec;
+  const std::vector<std::int32_t> row = {0, 0, 2}, column = {1, 3, 1};
+  const std::vector<float> value = {9, 2, 3, 5};  // of a view with another value before these
+  const std::vector<float> dy = {1, 10, 100, 2, 20, 200};  // [2, 3]
+  std::vector<float> dx(8, 1.0f);                          // [2, 4]
+  exec.for_each(2, zoq::overlay_reverse_row{
+                       {{row.data(), {3}}, {column.data(), {3}}, {value.data(), {1, 4}}, 1},
+                       matrix(dy, 2, 3),
+                       matrix(dx, 2, 4)});
+  CHECK(dx == std::vector<float>{1, 503, 1, 4, 1, 1005, 1, 7});
+  const std::vector<std::int32_t> to = {2, 0};
+  std::vector<float> rows(9);
+  exec.for_each(2, zoq::scatter_row{matrix(dy, 2, 3), to.data(), matrix(rows, 3, 3)});
+  CHECK(rows == std::vector<float>{2, 20, 200, 0, 0, 0, 1, 10, 100});
 }
 
 TEST_CASE("reverse: wrong shapes are refused") {
@@ -222,10 +257,13 @@ TEST_CASE("reverse: wrong shapes are refused") {
                               matrix(y, 2, 3), matrix(y, 2, 3));
         }) == "swiglu_reverse: shapes disagree");
   zoq::attention_reverse_head all{};
+  const std::vector<std::int32_t> first = {0, 1, 2};
   all.q = {x.data(), {5, 1, 2}};
   all.k = {x.data(), {5, 1, 2}};
-  all.scratch = {y.data(), {2, 2, 2}};
-  all.length = 2;
+  all.scratch = {y.data(), {1, 2, 2}};
+  all.layout.segment_of = {nullptr, {5}};
+  all.first_seg = {first.data(), {3}};
   CHECK(message_of([&] { zoq::attention_reverse(exec, all); }) ==
-        "attention_reverse: 5 rows are not whole windows of 2");
+        "attention_reverse: 5 queries, 5 keys and scratch for 1 heads are not the rows and heads "
+        "of 2 texts");
 }

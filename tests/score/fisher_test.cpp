@@ -14,11 +14,14 @@
 #include "model/golden.hpp"
 #include "model/reference_llama.hpp"
 #include "model/tiny_llama.hpp"
+#include "random_values.hpp"
+#include "score/reference_gradients.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/model/llama_reverse.hpp"
 #include "zoq/score/simple.hpp"
 #include "zoq/sparse/top_k.hpp"
+#include "zoq/view/sparse.hpp"
 
 using zoq::index_t;
 using zoq::llama;
@@ -125,12 +128,77 @@ TEST_CASE("R10: the sensitive set holds more of the gradient than large or rando
   CHECK(sensitive > 5 * share(zoq::top_k(zoq::random_score(model.tensors(), 1), how), squares));
 }
 
+TEST_CASE("fisher: gradients at tuned values are those of a model with these values inside") {
+  const zoq::serial exec;
+  tiny_llama tiny;
+  const llama base = tiny.model();
+  zoq::delta tuned{zoq::top_k(zoq::random_score(base.tensors(), 1), {.density = 0.05}), {}};
+  tuned.values = uniform(tuned.places.count(), 7, -0.3, 0.3);
+  auto view = zoq::sparse_view(exec, base.tensors(), tuned);
+  view.move_to_values(exec);
+  std::size_t value = 0;
+  for (const zoq::tensor_mask& t : tuned.places.tensors) {
+    auto& packed = tiny.named(t.tensor).weight;
+    std::vector<float> w = packed.decoded();
+    for (const auto i : t.index) {
+      w[at(i)] += tuned.values[value++];
+    }
+    packed = pack("f32", w, t.rows, t.columns);
+  }
+  const llama changed = tiny.model();
+  for (const bool square_of_mean : {false, true}) {
+    const zoq::fisher here(exec, base, windows(), [](index_t, index_t) {},
+                           {.square_of_mean = square_of_mean, .at = view.branches()});
+    const zoq::fisher there(exec, changed, windows(), [](index_t, index_t) {},
+                            {.square_of_mean = square_of_mean});
+    const visited got{here}, wanted{there};
+    CHECK(std::fabs(got.loss - wanted.loss) <= 1e-5);
+    for (const auto& tensor : wanted.of) {
+      CAPTURE(tensor.first);
+      CHECK(relative_error(got.of.at(tensor.first), tensor.second) <= 2e-5);
+    }
+  }
+  const std::vector<zoq::parts> dense(base.tensors().size(),
+                                      zoq::parts{.offset = zoq::offset_part{}});
+  CHECK(message_of([&] {
+          zoq::top_k(zoq::fisher(exec, base, windows(), [](index_t, index_t) {},
+                                 {.at = {.count = 1, .tensor = dense}}));
+        }) ==
+        "reverse: gradients are taken at sparse values only, found others on "
+        "token_embd.weight");
+}
+
+TEST_CASE("fisher: square of the mean gradient, and windows of any lengths") {
+  const zoq::serial exec;
+  const tiny_llama tiny({.format = "q8_0"});
+  const llama model = tiny.model();
+  const std::vector<std::vector<token_t>> texts = {some_tokens(7, 1, 96), some_tokens(12, 2, 96)};
+  const gradients a = next_token_gradients(tiny.config, tiny.decoded(), texts[0]);
+  const gradients b = next_token_gradients(tiny.config, tiny.decoded(), texts[1]);
+  const visited mean(
+      zoq::fisher(exec, model, texts, [](index_t, index_t) {}, {.square_of_mean = true}));
+  const visited each(zoq::fisher(exec, model, texts));
+  for (std::size_t t = 0; t < tiny.tensors.size(); ++t) {
+    if (tiny.tensors[t].role != zoq::tensor_role::linear) {
+      continue;
+    }
+    std::vector<double> square, squares;
+    for (std::size_t i = 0; i < a.tensor[t].size(); ++i) {
+      const double x = a.tensor[t][i], y = b.tensor[t][i];
+      square.push_back((x + y) * (x + y) / 4);
+      squares.push_back((x * x + y * y) / 2);
+    }
+    CHECK(relative_error(mean.of.at(tiny.tensors[t].name), square) <= 2e-5);
+    CHECK(relative_error(each.of.at(tiny.tensors[t].name), squares) <= 2e-5);
+  }
+}
+
 TEST_CASE("fisher: windows that cannot be scored are refused when they are visited") {
   const zoq::serial exec;
   const llama model = tiny_llama().model();
   const auto error = [&](std::vector<std::vector<token_t>> texts) {
     return message_of([&] { zoq::top_k(zoq::fisher(exec, model, std::move(texts))); });
   };
-  CHECK(error({}) == "reverse: no windows");
-  CHECK(error({{1, 2}, {1, 2, 3}}) == "reverse: windows of 2 and 3 tokens");
+  CHECK(error({}) == "reverse: nothing to score");
+  CHECK(error({{1, 2}, {1}}) == "reverse: windows of 1 tokens, wanted at least 2");
 }

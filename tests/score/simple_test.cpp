@@ -67,6 +67,23 @@ TEST_CASE("magnitude: the size of every decoded weight of the linear layers, in 
   }
 }
 
+TEST_CASE("magnitude_smallest: the same with the other sign, so the smallest come first") {
+  const llama model = tiny_llama({.format = "q8_0"}).model();
+  const scores large{zoq::magnitude(model.tensors())};
+  const scores small{zoq::magnitude_smallest(model.tensors())};
+  CHECK(small.order == large.order);
+  for (const auto& tensor : large.of) {
+    std::vector<float> turned = tensor.second;
+    for (float& s : turned) {
+      s = -s;
+    }
+    CHECK(same_bits(small.of.at(tensor.first), turned));
+  }
+  const auto of = [](const auto& score) { return zoq::top_k(score, {.density = 0.4}); };
+  CHECK(zoq::jaccard(of(zoq::magnitude(model.tensors())),
+                     of(zoq::magnitude_smallest(model.tensors()))) == 0);
+}
+
 TEST_CASE("random_score: a function of seed, tensor and element, uniform in 0 to 1") {
   const llama model = tiny_llama({.config = small_config()}).model();
   const scores first{zoq::random_score(model.tensors(), 1)};

@@ -188,6 +188,22 @@ TEST_CASE("top_k: signs, zeros and infinities are ordinary scores") {
         std::vector<std::int32_t>{1, 3, 5});  // -0 equals 0 and comes first
 }
 
+TEST_CASE("top_k: a tensor budget gives each matrix its own count, of its own best") {
+  in_memory scores;
+  for (const char* name : {"a", "b", "c"}) {
+    scores.matrices.push_back(
+        coarse_matrix(name, 20, 30, static_cast<zoq::seed_t>(scores.matrices.size()), 50));
+  }
+  const mask found =
+      zoq::top_k(scores, {.per = scope::tensor, .counts = {{"c", 600}, {"a", 7}, {"b", 0}}});
+  found.validate();
+  CHECK(found.count() == 607);
+  CHECK(found.tensors[1].index.empty());
+  CHECK(found.tensors[2].index.size() == 600);
+  const in_memory first{{scores.matrices[0]}};
+  CHECK(found.tensors[0] == zoq::top_k(first, {.density = 7.0 / 600}).tensors[0]);
+}
+
 TEST_CASE("top_k: NaN is refused, with tensor and index") {
   in_memory scores{{{"blk.0.attn_q.weight", 1, 4, {1, 2, 3, std::nanf("")}}}};
   for (const scope per : {scope::matrix, scope::global}) {
@@ -212,11 +228,24 @@ TEST_CASE("top_k: settings and shapes that make no sense are refused") {
   selector.add("w", 2, 3, six);
   CHECK(message_of([&] { selector.add("v", 2, 3, six); }) ==
         "top_k: 12 scores and more, 10 were announced");
+  CHECK(message_of([&] { selector.finish(); }) == "top_k: 12 scores, 10 were announced");
+  zoq::top_k_selector early({.density = 0.5}, 10);
+  early.add("w", 2, 3, six);
+  CHECK(message_of([&] { early.finish(); }) == "top_k: 6 scores, 10 were announced");
+
+  const in_memory one{{{"w", 2, 3, six}}};
+  const auto budget = [&](std::vector<zoq::tensor_count> counts) {
+    return message_of(
+        [&] { zoq::top_k(one, {.per = scope::tensor, .counts = std::move(counts)}); });
+  };
+  CHECK(budget({{"v", 1}}) == "top_k: the budget has no count for w");
+  CHECK(budget({{"w", 7}}) == "top_k: a budget of 7 for w of 6 entries");
 }
 
 TEST_CASE("scope_named: by name") {
   CHECK(zoq::scope_named("matrix") == scope::matrix);
+  CHECK(zoq::scope_named("tensor") == scope::tensor);
   CHECK(zoq::scope_named("global") == scope::global);
   CHECK(message_of([] { zoq::scope_named("layer"); }) ==
-        "unknown scope \"layer\": matrix or global");
+        "unknown scope \"layer\": matrix, tensor or global");
 }

@@ -33,7 +33,15 @@ struct next_token {
     }
     return -sum / static_cast<double>(scores.size());
   }
+
+  /// weights[i] = d loss / d scores[i] = -1/n.
+  static void read_weights(const example&, std::span<const double> scores,
+                           std::span<double> weights) {
+    for (double& w : weights) {
+      w = -1 / static_cast<double>(scores.size());
+    }
+  }
 };
-static_assert(objective<next_token>);
+static_assert(weighing_objective<next_token>);
 
 }  // namespace zoq

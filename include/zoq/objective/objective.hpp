@@ -33,6 +33,15 @@ concept choosing_objective = objective<O> &&
   { o.choice(row, scores) } -> std::same_as<index_t>;
 };
 
+/// An objective whose loss has derivatives towards its scores: scores of weights by a reverse pass
+/// need them, tuning does not. weights[i] <- d loss / d scores[i].
+template <class O>
+concept weighing_objective = objective<O> &&
+    requires(const O& o, const example& row, std::span<const double> scores,
+             std::span<double> weights) {
+  { o.read_weights(row, scores, weights) } -> std::same_as<void>;
+};
+
 /// Packs `prompt` and one continuation that goes on after it, and reads every token of it. The
 /// continuation's last token is only predicted, so it takes no row. Throws when either is empty.
 inline void pack_continuation(std::span<const token_t> continuation, index_t prompt,

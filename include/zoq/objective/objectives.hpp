@@ -15,6 +15,7 @@
 
 #include "zoq/core/choice.hpp"
 #include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
 #include "zoq/objective/next_token.hpp"
 #include "zoq/objective/objective.hpp"
 #include "zoq/objective/option_likelihood.hpp"
@@ -50,6 +51,20 @@ class objective_choice {
             return o.choice(row, scores);
           } else {
             return -1;
+          }
+        },
+        of_);
+  }
+
+  /// Throws for objectives without derivatives, naming the chosen.
+  void read_weights(const example& row, std::span<const double> scores,
+                    std::span<double> weights) const {
+    std::visit(
+        [&]<class One>(const One& o) {
+          if constexpr (weighing_objective<One>) {
+            o.read_weights(row, scores, weights);
+          } else {
+            fail(One::name, " has no derivatives: no gradient can be scored");
           }
         },
         of_);

@@ -38,15 +38,25 @@ struct option_likelihood {
   /// scores: the log-likelihoods of all options' tokens, one option after another.
   [[nodiscard]] double loss(const example& row, std::span<const double> scores) const {
     const std::vector<double> s = option_scores(row, scores);
-    double largest = s[0];
-    for (const double x : s) {
-      largest = std::fmax(largest, x);
+    return log_total(s) - s[static_cast<std::size_t>(row.answer)];
+  }
+
+  /// weights[i] = d loss / d scores[i]: what a token weighs in its option's score, times softmax(s)
+  /// of the option, less 1 for the answer.
+  void read_weights(const example& row, std::span<const double> scores,
+                    std::span<double> weights) const {
+    const std::vector<double> s = option_scores(row, scores);
+    const double total = log_total(s);
+    std::size_t at = 0;
+    for (std::size_t o = 0; o < s.size(); ++o) {
+      const std::size_t n = row.continuations[o].size();
+      const bool right = o == static_cast<std::size_t>(row.answer);
+      const double towards = std::exp(s[o] - total) - (right ? 1.0 : 0.0);
+      const double share = score == option_score::sum ? 1.0 : 1.0 / static_cast<double>(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        weights[at++] = towards * share;
+      }
     }
-    double total = 0;
-    for (const double x : s) {
-      total += std::exp(x - largest);
-    }
-    return largest + std::log(total) - s[static_cast<std::size_t>(row.answer)];
   }
 
   /// The option of the highest score; the first of equals.
@@ -60,6 +70,19 @@ struct option_likelihood {
   }
 
  private:
+  // log sum_o e^s[o].
+  [[nodiscard]] static double log_total(const std::vector<double>& s) {
+    double largest = s[0];
+    for (const double x : s) {
+      largest = std::fmax(largest, x);
+    }
+    double total = 0;
+    for (const double x : s) {
+      total += std::exp(x - largest);
+    }
+    return largest + std::log(total);
+  }
+
   [[nodiscard]] std::vector<double> option_scores(const example& row,
                                                   std::span<const double> scores) const {
     std::vector<double> out;
@@ -74,6 +97,6 @@ struct option_likelihood {
     return out;
   }
 };
-static_assert(choosing_objective<option_likelihood>);
+static_assert(choosing_objective<option_likelihood> && weighing_objective<option_likelihood>);
 
 }  // namespace zoq

@@ -5,9 +5,9 @@
 //
 //     auto mask = zoq::top_k(zoq::fisher(exec, model, windows), {.density = 0.001});
 //
-// The model's reverse pass is found by its type: include model/llama_reverse.hpp beside this.
-// No task is seen: one mask serves all. arXiv 2406.02913, section 3. Offline; about six forward
-// passes over the windows, squares of one layer at a time.
+// With `square_of_mean` it is (mean gradient)^2 instead: what all windows agree on. No task is seen:
+// one mask serves all. The model's reverse pass is found by its type: include model/llama_reverse.hpp
+// beside this. arXiv 2406.02913, section 3. Offline; squares of one layer at a time.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,38 +18,79 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
+#include "zoq/model/reverse_groups.hpp"
+#include "zoq/ops/parts.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/tensor/executor.hpp"
 
 namespace zoq {
 
-template <executor X, class Model>
+/// Called after each piece of work.
+using score_progress = std::function<void(index_t done, index_t all)>;
+
+struct fisher_options {
+  bool square_of_mean = false;
+  branch_parts
+      at{};  // where gradients are taken: the base, or a sparse view's branches() beside it
+
+  template <class Self, class F>
+  static void settings(Self& self, F&& f) {
+    f("square_of_mean", self.square_of_mean);
+  }
+};
+
+/// Windows of text may be given as they are.
+template <executor X, class Model, reverse_samples Samples = text_samples>
 class fisher {
  public:
   static constexpr std::string_view name = "fisher";
-  using progress_function = std::function<void(index_t done, index_t all)>;
+  static constexpr std::string_view summary = "mean squared gradient on general text";
+  static constexpr std::string_view paper = "arXiv 2406.02913";
+  static constexpr std::string_view cost = "about 6 forwards over the text, with a reverse pass";
 
-  /// windows: token ids, all of one length. Keeps references to executor and model.
+  /// Keeps references to executor and model, and to what `options.at` refers to.
+  fisher(
+      const X& exec, const Model& model, Samples samples,
+      score_progress progress = [](index_t, index_t) {}, const fisher_options& options = {})
+      : exec_(exec),
+        model_(model),
+        samples_(std::move(samples)),
+        progress_(std::move(progress)),
+        options_(options) {}
   fisher(
       const X& exec, const Model& model, std::vector<std::vector<token_t>> windows,
-      progress_function progress = [](index_t, index_t) {})
-      : exec_(exec), model_(model), windows_(std::move(windows)), progress_(std::move(progress)) {}
+      score_progress progress = [](index_t, index_t) {}, const fisher_options& options = {})
+      : fisher(exec, model, Samples{std::move(windows)}, std::move(progress), options) {}
 
   [[nodiscard]] index_t entries() const { return linear_weights(model_.tensors()); }
 
   /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer, the last
-  /// layer first. Returns the mean loss of the windows.
+  /// layer first. Returns the mean loss of the samples.
   template <class Visit>
   double visit(Visit&& visit) const {
     auto pass = reverse_of(exec_, model_);
-    return pass.squared_gradients(windows_, visit, progress_);
+    if (!options_.square_of_mean) {
+      return pass.gradients(samples_, {.at = options_.at}, visit, progress_);
+    }
+    std::vector<float> squares;
+    return pass.gradients(
+        samples_, {.form = gradient_form::mean, .at = options_.at},
+        [&](std::string_view tensor, index_t rows, index_t columns, std::span<const float> mean) {
+          squares.assign(mean.begin(), mean.end());
+          for (float& g : squares) {
+            g *= g;
+          }
+          visit(tensor, rows, columns, std::span<const float>(squares));
+        },
+        progress_);
   }
 
  private:
   const X& exec_;
   const Model& model_;
-  std::vector<std::vector<token_t>> windows_;
-  progress_function progress_;
+  Samples samples_;
+  score_progress progress_;
+  fisher_options options_;
 };
 
 }  // namespace zoq

@@ -1,6 +1,7 @@
 // Scores that need no data: the size of a weight, and chance. The controls that Fisher must beat.
 //
 //     auto large = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.001});
+//     auto small = zoq::top_k(zoq::magnitude_smallest(model.tensors()), {.density = 0.001});
 //     auto any = zoq::top_k(zoq::random_score(model.tensors(), seed), {.density = 0.001});
 //
 // SPDX-License-Identifier: Apache-2.0
@@ -18,10 +19,39 @@
 
 namespace zoq {
 
+namespace detail {
+
+/// visit(tensor name, rows, columns, sign * |decoded weight|) for every matrix of a linear layer.
+template <class Visit>
+void visit_magnitudes(std::span<const model_tensor> tensors, float sign, Visit&& visit) {
+  std::vector<float> scores;
+  for (const model_tensor& t : tensors) {
+    if (t.role != tensor_role::linear) {
+      continue;
+    }
+    const index_t columns = t.weight.columns();
+    scores.resize(static_cast<std::size_t>(t.weight.rows() * columns));
+    t.weight.visit([&](const auto& w) {
+      for (index_t o = 0; o < w.shape[0]; ++o) {
+        decode_row(w, o, scores.data() + o * columns);
+      }
+    });
+    for (float& s : scores) {
+      s = sign * std::fabs(s);
+    }
+    visit(t.name, t.weight.rows(), columns, std::span<const float>(scores));
+  }
+}
+
+}  // namespace detail
+
 /// score = |decoded weight|.
 class magnitude {
  public:
   static constexpr std::string_view name = "magnitude";
+  static constexpr std::string_view summary = "the largest weights: a control";
+  static constexpr std::string_view paper = "arXiv 2406.02913";
+  static constexpr std::string_view cost = "one reading of the weights";
   explicit magnitude(std::span<const model_tensor> tensors) : tensors_(tensors) {}
 
   [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
@@ -29,23 +59,28 @@ class magnitude {
   /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer.
   template <class Visit>
   void visit(Visit&& visit) const {
-    std::vector<float> scores;
-    for (const model_tensor& t : tensors_) {
-      if (t.role != tensor_role::linear) {
-        continue;
-      }
-      const index_t columns = t.weight.columns();
-      scores.resize(static_cast<std::size_t>(t.weight.rows() * columns));
-      t.weight.visit([&](const auto& w) {
-        for (index_t o = 0; o < w.shape[0]; ++o) {
-          decode_row(w, o, scores.data() + o * columns);
-        }
-      });
-      for (float& s : scores) {
-        s = std::fabs(s);
-      }
-      visit(t.name, t.weight.rows(), columns, std::span<const float>(scores));
-    }
+    detail::visit_magnitudes(tensors_, 1, visit);
+  }
+
+ private:
+  std::span<const model_tensor> tensors_;
+};
+
+/// score = -|decoded weight|: the smallest weights come first. In a format of blocks many decode to 0;
+/// of these the first are taken.
+class magnitude_smallest {
+ public:
+  static constexpr std::string_view name = "magnitude-smallest";
+  static constexpr std::string_view summary = "the smallest weights: a control";
+  static constexpr std::string_view paper = "arXiv 2406.02913";
+  static constexpr std::string_view cost = "one reading of the weights";
+  explicit magnitude_smallest(std::span<const model_tensor> tensors) : tensors_(tensors) {}
+
+  [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
+
+  template <class Visit>
+  void visit(Visit&& visit) const {
+    detail::visit_magnitudes(tensors_, -1, visit);
   }
 
  private:
@@ -56,6 +91,9 @@ class magnitude {
 class random_score {
  public:
   static constexpr std::string_view name = "random";
+  static constexpr std::string_view summary = "any weights: a control";
+  static constexpr std::string_view paper = "arXiv 2406.02913";
+  static constexpr std::string_view cost = "a random number an entry";
   random_score(std::span<const model_tensor> tensors, seed_t seed)
       : tensors_(tensors), seed_(seed) {}
 

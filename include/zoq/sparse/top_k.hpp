@@ -5,8 +5,8 @@
 //
 // `scores` is anything with entries(), the number of all scores, and visit(f), which calls
 // f(tensor, rows, columns, span of floats) for each matrix. k = floor(density * entries), of each
-// matrix or of all together. Of equal scores the
-// earlier matrix and the smaller index win, so a mask is a function of its scores.
+// matrix or of all together; or the counts of a tensor budget say how many each matrix gets. Of equal
+// scores the earlier matrix and the smaller index win, so a mask is a function of its scores.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -24,20 +24,23 @@
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/sparse/mask.hpp"
+#include "zoq/sparse/tensor_budget.hpp"
 
 namespace zoq {
 
-enum class scope { matrix, global };
+enum class scope { matrix, tensor, global };  // a share each, a budget each, all together
 
 struct top_k_options {
   double density = 0.001;
   scope per = scope::matrix;
+  std::vector<tensor_count> counts{};  // for scope::tensor, which the density does not matter to
 };
 
 /// The scope of this name. Throws, naming the choices.
 inline scope scope_named(std::string_view name) {
-  require(name == "matrix" || name == "global", "unknown scope \"", name, "\": matrix or global");
-  return name == "matrix" ? scope::matrix : scope::global;
+  require(name == "matrix" || name == "tensor" || name == "global", "unknown scope \"", name,
+          "\": matrix, tensor or global");
+  return name == "matrix" ? scope::matrix : name == "tensor" ? scope::tensor : scope::global;
 }
 
 /// Takes scores matrix by matrix. Memory: the result, and at most 2^20 + k candidates meanwhile.
@@ -59,7 +62,9 @@ class top_k_selector {
     chosen_.tensors.push_back({std::string(tensor), rows, columns, {}});
     seen_ += rows * columns;
     require(seen_ <= entries_, "top_k: ", seen_, " scores and more, ", entries_, " were announced");
-    const index_t wanted = share(options_.per == scope::matrix ? rows * columns : entries_);
+    const index_t wanted = options_.per == scope::tensor
+                               ? count_of(tensor, rows * columns)
+                               : share(options_.per == scope::matrix ? rows * columns : entries_);
     for (std::size_t i = 0; i < scores.size(); ++i) {
       require(!std::isnan(scores[i]), "top_k: score ", i, " of ", tensor, " is NaN");
       const candidate next{scores[i], number, static_cast<std::int32_t>(i)};
@@ -72,13 +77,14 @@ class top_k_selector {
       }
     }
     keep_best(wanted);
-    if (options_.per == scope::matrix) {
+    if (options_.per != scope::global) {
       hand_over();
     }
   }
 
-  /// The mask. The selector is used up.
+  /// The mask. The selector is used up. Throws when scores were announced that never came.
   mask finish() {
+    require(seen_ == entries_, "top_k: ", seen_, " scores, ", entries_, " were announced");
     if (options_.per == scope::global) {
       hand_over();
     }
@@ -101,6 +107,18 @@ class top_k_selector {
   [[nodiscard]] index_t share(index_t n) const {
     return std::min(n,
                     static_cast<index_t>(options_.density * static_cast<double>(n) * (1 + 1e-12)));
+  }
+
+  // The budget of this tensor.
+  [[nodiscard]] index_t count_of(std::string_view tensor, index_t entries) const {
+    for (const tensor_count& c : options_.counts) {
+      if (c.tensor == tensor) {
+        require(c.count >= 0 && c.count <= entries, "top_k: a budget of ", c.count, " for ", tensor,
+                " of ", entries, " entries");
+        return c.count;
+      }
+    }
+    fail("top_k: the budget has no count for ", tensor);
   }
 
   void keep_best(index_t k) {
