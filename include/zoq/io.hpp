@@ -1,7 +1,7 @@
 // What needs JSON and regular expressions: text, rows of data, masks, deltas and records of runs.
 // Link zoq::io.
 //
-//     zoq::tokenizer words(zoq::gguf_file::open("model.gguf"));
+//     zoq::tokenizer words(zoq::open_gguf("model.gguf"));
 //     auto rows = zoq::encode_rows(words, zoq::read_rows("train.jsonl"));
 //
 // SPDX-License-Identifier: Apache-2.0
