@@ -112,6 +112,7 @@ class safetensors_file {
   }
 
   [[nodiscard]] const std::string& path() const { return file_.path(); }
+  [[nodiscard]] const mapped_file& file() const { return file_; }
   /// The strings of "__metadata__"; empty when there is none.
   [[nodiscard]] const strings& metadata() const { return metadata_; }
   /// The metadata string of this key. Throws, naming file and key, when there is none.
