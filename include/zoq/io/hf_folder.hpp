@@ -121,18 +121,6 @@ inline std::shared_ptr<const std::vector<std::byte>> transposed_bytes(const std:
   return out;
 }
 
-/// Where `t` lies or, when that is no multiple of `alignment`, a copy, kept in `bytes`.
-inline const std::byte* aligned_bytes(std::span<const std::byte> there, index_t alignment,
-                                      model_bytes& bytes) {
-  if (reinterpret_cast<std::uintptr_t>(there.data()) % static_cast<std::uintptr_t>(alignment) ==
-      0) {
-    return there.data();
-  }
-  auto copy = std::make_shared<const std::vector<std::byte>>(there.begin(), there.end());
-  bytes.copies.push_back(copy);
-  return copy->data();
-}
-
 /// The tensor `t` of a folder at `place`.
 inline stored_tensor hf_tensor(const safetensor& t, const hf_place& place, const std::string& where,
                                model_bytes& bytes) {

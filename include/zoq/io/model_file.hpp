@@ -58,6 +58,18 @@ struct model_bytes {
   std::vector<std::shared_ptr<const void>> copies;  // what could not be used where it lay
 };
 
+/// Where the bytes lie or, when that is no multiple of `alignment`, a copy, kept in `bytes`.
+inline const std::byte* aligned_bytes(std::span<const std::byte> there, index_t alignment,
+                                      model_bytes& bytes) {
+  const auto place = reinterpret_cast<std::uintptr_t>(there.data());
+  if (place % static_cast<std::uintptr_t>(alignment) == 0) {
+    return there.data();
+  }
+  const auto copy = std::make_shared<const std::vector<std::byte>>(there.begin(), there.end());
+  bytes.copies.push_back(copy);
+  return copy->data();
+}
+
 /// Views blocks, and what rows own, as `rows` x `columns` values of the format of this name. The
 /// caller has checked that the bytes are there and aligned. Throws, naming `where`, on an unknown
 /// format, columns that are no multiple of its block, and row data that are missing.
