@@ -160,7 +160,7 @@ inline std::vector<example> rows_of(const arguments& given, const llama& model, 
           count);
   rows.erase(rows.begin() + count, rows.end());
   require(std::holds_alternative<choice_row>(rows[0]), data, ": the rows have no choices");
-  return encode_rows(tokenizer(gguf_file::open(model_path(given))), rows);
+  return encode_rows(tokenizer(open_gguf(model_path(given))), rows);
 }
 
 /// Pointers to rows, as zoq::evaluate wants them.

@@ -102,7 +102,7 @@ void model_options::validate() const {
 }
 
 opened_model::opened_model(const std::string& path)
-    : model(llama::open(path)), words(gguf_file::open(path)) {
+    : model(llama::open(path)), words(open_gguf(path)) {
   require(words.size() <= model.config().vocabulary, path, ": the tokenizer has ", words.size(),
           " tokens, the embedding ", model.config().vocabulary, " rows");
 }

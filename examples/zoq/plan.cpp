@@ -151,7 +151,7 @@ planned_model from_shape(plan_options& o) {
 
 planned_model from_file(plan_options& o) {
   const llama model = llama::open(o.model);
-  const gguf_file file = gguf_file::open(o.model);
+  const model_file file = open_gguf(o.model);
   o.how.metadata_bytes =
       static_cast<index_t>(std::filesystem::file_size(o.model)) - model.byte_count();
   for (const gguf_value& v : file.metadata()) {

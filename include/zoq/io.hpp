@@ -1,7 +1,8 @@
-// What needs JSON and regular expressions: text, rows of data, masks, deltas and records of runs.
+// What needs JSON and regular expressions: text, rows of data, masks, deltas, records of runs, and models
+// in other files than GGUF's.
 // Link zoq::io.
 //
-//     zoq::tokenizer words(zoq::gguf_file::open("model.gguf"));
+//     zoq::tokenizer words(zoq::open_model_file("model.gguf"));
 //     auto rows = zoq::encode_rows(words, zoq::read_rows("train.jsonl"));
 //
 // SPDX-License-Identifier: Apache-2.0
@@ -10,8 +11,11 @@
 #include "zoq/data/encode.hpp"
 #include "zoq/io/jsonl.hpp"
 #include "zoq/io/mask_file.hpp"
+#include "zoq/io/open_model_file.hpp"
 #include "zoq/io/safetensors.hpp"
 #include "zoq/io/tokenizer.hpp"
+#include "zoq/model/open.hpp"
+#include "zoq/model/quantize.hpp"
 #include "zoq/train/checkpoint.hpp"
 #include "zoq/train/record.hpp"
 #include "zoq/view/delta.hpp"

@@ -34,7 +34,7 @@ tokenizer words(bool adds_bos = false, std::string_view missing = "") {
   v.more.set("tokenizer.ggml.add_bos_token", adds_bos);
   const temporary_folder folder;
   v.write(folder / "v.gguf");
-  return tokenizer(zoq::gguf_file::open(folder / "v.gguf"));
+  return tokenizer(zoq::open_gguf(folder / "v.gguf"));
 }
 
 bool same(const example& a, const tokens& prompt, const std::vector<tokens>& continuations,

@@ -101,7 +101,7 @@ TEST_CASE("gguf_writer: values of every kind go over from another file") {
   first.set("ints", std::vector<std::int16_t>{-1, 2, 300});
   first.set("none", std::vector<std::int32_t>{});
   first.write(folder / "first");
-  const zoq::gguf_file file = zoq::gguf_file::open(folder / "first");
+  const zoq::model_file file = zoq::open_gguf(folder / "first");
   gguf_writer second;
   for (const zoq::gguf_value& value : file.metadata()) {
     second.set(value);

@@ -13,7 +13,8 @@
 #include "temporary_folder.hpp"
 #include "tiny_vocabulary.hpp"
 
-using zoq::gguf_file;
+using zoq::model_file;
+using zoq::open_gguf;
 using zoq::special;
 using zoq::token_t;
 using zoq::tokenizer;
@@ -28,13 +29,13 @@ namespace {
 tokenizer made_of(const tiny_vocabulary& v) {
   const temporary_folder folder;
   v.write(folder / "v.gguf");
-  return tokenizer(gguf_file::open(folder / "v.gguf"));  // which keeps nothing of the file
+  return tokenizer(open_gguf(folder / "v.gguf"));  // which keeps nothing of the file
 }
 
 std::string error_of(const tiny_vocabulary& v) {
   const temporary_folder folder;
   v.write(folder / "v.gguf");
-  const std::string message = message_of([&] { tokenizer(gguf_file::open(folder / "v.gguf")); });
+  const std::string message = message_of([&] { tokenizer(open_gguf(folder / "v.gguf")); });
   CHECK(is_one_line(message));
   const std::string prefix = folder / "v.gguf" + ": ";
   CHECK(message.rfind(prefix, 0) == 0);
@@ -299,6 +300,6 @@ TEST_CASE("tokenizer: a file without a vocabulary") {
   zoq::gguf_writer out;
   out.set("tokenizer.ggml.model", "gpt2");
   out.write(folder / "v.gguf");
-  CHECK(message_of([&] { tokenizer(gguf_file::open(folder / "v.gguf")); }) ==
+  CHECK(message_of([&] { tokenizer(open_gguf(folder / "v.gguf")); }) ==
         folder / "v.gguf" + ": metadata tokenizer.ggml.tokens is missing");
 }

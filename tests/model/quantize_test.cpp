@@ -15,8 +15,9 @@
 #include "io/temporary_folder.hpp"
 #include "tiny_llama.hpp"
 
-using zoq::gguf_file;
 using zoq::index_t;
+using zoq::model_file;
+using zoq::open_gguf;
 using zoq::quantize_file;
 using zoq::quantize_options;
 using zoq::tensor_change;
@@ -31,14 +32,14 @@ quantize_options all_in(std::string_view format) {
   return {.linear = name, .embedding = name, .head = name};
 }
 
-std::string bytes_of(const gguf_file& file, const std::string& name) {
-  const zoq::gguf_tensor& t = file.tensor(name);
+std::string bytes_of(const model_file& file, const std::string& name) {
+  const zoq::stored_tensor& t = file.tensor(name);
   return {reinterpret_cast<const char*>(t.data), static_cast<std::size_t>(t.byte_count)};
 }
 
 // Names, shapes, types and bytes of all tensors are those of `tiny`.
 void check_tensors(const std::string& path, const tiny_llama& tiny) {
-  const gguf_file file = gguf_file::open(path);
+  const model_file file = open_gguf(path);
   REQUIRE(file.tensors().size() == tiny.tensors.size());
   for (std::size_t n = 0; n < tiny.tensors.size(); ++n) {
     const tiny_llama::tensor& wanted = tiny.tensors[n];
@@ -129,8 +130,8 @@ TEST_CASE("quantize_file: the wanted format is copied, not encoded again") {
   tiny.write(folder / "in.gguf");
   const auto changes = quantize_file(folder / "in.gguf", folder / "out.gguf",
                                      {.linear = "q4_1", .embedding = "q4_0"});
-  const gguf_file before = gguf_file::open(folder / "in.gguf");
-  const gguf_file after = gguf_file::open(folder / "out.gguf");
+  const model_file before = open_gguf(folder / "in.gguf");
+  const model_file after = open_gguf(folder / "out.gguf");
   for (const tensor_change& t : changes) {
     CAPTURE(t.name);
     CHECK((bytes_of(before, t.name) == bytes_of(after, t.name)) ==
@@ -150,8 +151,8 @@ TEST_CASE("quantize_file: reports each tensor's formats, sizes and error") {
                                        told = done;
                                        announced = all;
                                      });
-  const gguf_file before = gguf_file::open(folder / "in.gguf");
-  const gguf_file after = gguf_file::open(folder / "out.gguf");
+  const model_file before = open_gguf(folder / "in.gguf");
+  const model_file after = open_gguf(folder / "out.gguf");
   const zoq::llama was = zoq::llama::open(folder / "in.gguf");
   const zoq::llama is = zoq::llama::open(folder / "out.gguf");
   REQUIRE(changes.size() == tiny.tensors.size());
@@ -197,11 +198,11 @@ TEST_CASE("quantize_file: metadata goes over, but for what must change") {
   std::string bytes = contents(folder / "in.gguf");
   bytes[bytes.find("alignmenX") + 8] = 't';  // the writer itself never writes it
   put(folder / "in.gguf", bytes);
-  const gguf_file before = gguf_file::open(folder / "in.gguf");
+  const model_file before = open_gguf(folder / "in.gguf");
   REQUIRE(before.has("general.alignment"));
 
   quantize_file(folder / "in.gguf", folder / "out.gguf", all_in("q4_1"));
-  const gguf_file after = gguf_file::open(folder / "out.gguf");
+  const model_file after = open_gguf(folder / "out.gguf");
   std::size_t same = 0;
   for (const zoq::gguf_value& was : before.metadata()) {
     for (const zoq::gguf_value& is : after.metadata()) {
@@ -217,7 +218,7 @@ TEST_CASE("quantize_file: metadata goes over, but for what must change") {
 
   // Without a format for the linear matrices, their file type stays; floats need no version.
   quantize_file(folder / "in.gguf", folder / "same.gguf", {});
-  const gguf_file unchanged = gguf_file::open(folder / "same.gguf");
+  const model_file unchanged = open_gguf(folder / "same.gguf");
   CHECK(unchanged.get_u64("general.file_type") == 0);
   CHECK_FALSE(unchanged.has("general.quantization_version"));
 }

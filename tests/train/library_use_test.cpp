@@ -31,7 +31,7 @@ TEST_CASE("library: the documentation's example compiles and runs") {
 {"prompt": "Dull. It was", "choices": [" bad", " good"], "answer": 0}
 )");
 
-  const zoq::tokenizer words(zoq::gguf_file::open(gguf));
+  const zoq::tokenizer words(zoq::open_gguf(gguf));
   const auto rows = zoq::encode_rows(words, zoq::read_rows(jsonl));
   const auto tokens = words.encode("Any running text will do, as long as it is long enough.");
   const auto text = zoq::windows_at(tokens,

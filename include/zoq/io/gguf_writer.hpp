@@ -104,6 +104,14 @@ class gguf_writer {
           std::move(make)});
   }
 
+  /// The bytes of a file that has the metadata and no tensors.
+  [[nodiscard]] std::string metadata_bytes() const {
+    gguf_writer alone;
+    alone.keys_ = keys_;
+    alone.values_ = values_;
+    return alone.header();
+  }
+
   /// Writes the file, tensor by tensor in the order of the calls. Throws `error`, naming file and
   /// cause, and what a tensor's `make` throws; then `path` is as it was.
   void write(const std::string& path) const {

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
@@ -112,6 +113,7 @@ class safetensors_file {
   }
 
   [[nodiscard]] const std::string& path() const { return file_.path(); }
+  [[nodiscard]] const mapped_file& file() const { return file_; }
   /// The strings of "__metadata__"; empty when there is none.
   [[nodiscard]] const strings& metadata() const { return metadata_; }
   /// The metadata string of this key. Throws, naming file and key, when there is none.
@@ -234,11 +236,23 @@ class safetensors_file {
   std::vector<safetensor> tensors_;
 };
 
-/// Writes the tensors in the order given, whole or not at all: the same input gives the same bytes.
-/// Throws `error`, naming file and tensor, on an unknown dtype, bytes that do not fit the shape, or
-/// a name that comes twice or is no UTF-8, and what atomic_file throws.
-inline void write_safetensors(const std::string& path, std::span<const safetensor> tensors,
-                              const safetensors_file::strings& metadata = {}) {
+/// A tensor whose bytes are made while a file is written.
+struct safetensor_source {
+  using sink = std::function<void(std::span<const std::byte>)>;
+
+  std::string name;
+  std::string dtype;
+  std::vector<index_t> shape;
+  std::function<void(const sink&)>
+      make;  // calls the sink with the next bytes, as often as it likes
+};
+
+/// Writes the tensors in the order given, one after another, whole or not at all: the same input gives
+/// the same bytes. Throws `error`, naming file and tensor, on an unknown dtype, bytes that do not fit
+/// the shape, or a name that comes twice or is no UTF-8, what atomic_file throws, and what `make`
+/// throws.
+inline void stream_safetensors(const std::string& path, std::span<const safetensor_source> tensors,
+                               const safetensors_file::strings& metadata = {}) {
   const auto quoted = [&](const std::string& s) {
     require(first_invalid_utf8(s) < 0, path, ": \"", printable(s), "\" is no UTF-8");
     return nlohmann::json(s).dump();
@@ -252,17 +266,16 @@ inline void write_safetensors(const std::string& path, std::span<const safetenso
     header += "}";
   }
   std::set<std::string_view> names = {"__metadata__"};
+  std::vector<index_t> sizes;
   index_t end = 0;
-  for (const safetensor& t : tensors) {
+  for (const safetensor_source& t : tensors) {
     const std::string where = path + ": tensor " + printable(t.name);
     require(names.insert(t.name).second, where, " comes twice");
-    const index_t wanted = detail::checked_bytes(t.dtype, t.shape, where);
-    require(wanted == static_cast<index_t>(t.bytes.size()), where, " has ", t.bytes.size(),
-            " bytes, its shape needs ", wanted);
+    sizes.push_back(detail::checked_bytes(t.dtype, t.shape, where));
     header += text(header.back() == '{' ? "" : ",", quoted(t.name), ":{\"dtype\":\"", t.dtype,
                    "\",\"shape\":", nlohmann::json(t.shape).dump(), ",\"data_offsets\":[", end, ",",
-                   end + wanted, "]}");
-    end += wanted;
+                   end + sizes.back(), "]}");
+    end += sizes.back();
   }
   header += "}";
   header.append((8 - header.size() % 8) % 8, ' ');
@@ -270,10 +283,26 @@ inline void write_safetensors(const std::string& path, std::span<const safetenso
   header.insert(0, reinterpret_cast<const char*>(&length), sizeof length);
   atomic_file file(path);
   file.write(header);
-  for (const safetensor& t : tensors) {
-    file.write(t.bytes);
+  for (std::size_t n = 0; n < sizes.size(); ++n) {
+    index_t written = 0;
+    tensors[n].make([&](std::span<const std::byte> bytes) {
+      written += static_cast<index_t>(bytes.size());
+      file.write(bytes);
+    });
+    require(written == sizes[n], path, ": tensor ", printable(tensors[n].name), " has ", written,
+            " bytes, its shape needs ", sizes[n]);
   }
   file.commit();
+}
+
+/// The same of tensors that lie in memory.
+inline void write_safetensors(const std::string& path, std::span<const safetensor> tensors,
+                              const safetensors_file::strings& metadata = {}) {
+  std::vector<safetensor_source> sources;
+  for (const safetensor& t : tensors) {
+    sources.push_back({t.name, t.dtype, t.shape, [&t](const auto& put) { put(t.bytes); }});
+  }
+  stream_safetensors(path, sources, metadata);
 }
 
 }  // namespace zoq

@@ -42,7 +42,7 @@ class tokenizer {
   /// Reads the vocabulary; nothing of the file is kept. Throws `error`, naming file and key, on
   /// another tokenizer than byte-level BPE ("gpt2"), an unknown pre-tokenizer, a token that comes
   /// twice, or a merge or special id that does not fit the vocabulary.
-  explicit tokenizer(const gguf_file& file)
+  explicit tokenizer(const model_file& file)
       : pre_(pre_tokenizer_of(file)), adds_bos_(pre_.adds_bos()) {
     const std::vector<std::string_view> texts = file.get_strings("tokenizer.ggml.tokens");
     require(!texts.empty() && texts.size() < most_tokens, file.path(),
@@ -166,7 +166,7 @@ class tokenizer {
     std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
   };
 
-  static pre_tokenizer pre_tokenizer_of(const gguf_file& file) {
+  static pre_tokenizer pre_tokenizer_of(const model_file& file) {
     const std::string model = file.get_string("tokenizer.ggml.model");
     require(model == "gpt2", file.path(), ": metadata tokenizer.ggml.model is \"", printable(model),
             "\", zoq reads byte-level BPE, \"gpt2\"");
@@ -179,7 +179,7 @@ class tokenizer {
     }
   }
 
-  void read_tokens(const gguf_file& file, const std::vector<std::string_view>& texts) {
+  void read_tokens(const model_file& file, const std::vector<std::string_view>& texts) {
     enum kind : std::int64_t { unknown = 2, control = 3, user_defined = 4 };  // of the GGUF format
     std::vector<std::int64_t> kinds(texts.size(), 1);
     if (file.has("tokenizer.ggml.token_type")) {
@@ -217,7 +217,7 @@ class tokenizer {
     }
   }
 
-  void read_merges(const gguf_file& file, const id_by_text& ids) {
+  void read_merges(const model_file& file, const id_by_text& ids) {
     const std::vector<std::string_view> lines = file.get_strings("tokenizer.ggml.merges");
     const auto symbol_named = [&](std::string_view text) -> token_t {
       const auto found = ids.find(text);
@@ -246,7 +246,7 @@ class tokenizer {
     }
   }
 
-  token_t read_id(const gguf_file& file, const char* key) const {
+  token_t read_id(const model_file& file, const char* key) const {
     if (!file.has(key)) {
       return -1;
     }
@@ -256,7 +256,7 @@ class tokenizer {
     return static_cast<token_t>(id);
   }
 
-  static void read_flag(const gguf_file& file, const char* key, token_t id, bool& flag) {
+  static void read_flag(const model_file& file, const char* key, token_t id, bool& flag) {
     if (file.has(key)) {
       flag = file.get_bool(key);
     }

@@ -27,7 +27,7 @@ namespace zoq {
 
 /// The sizes from a file's metadata. Throws, naming file and key, on another architecture, a
 /// missing key, or a feature that would change the result and is not built.
-inline llama_config llama_config_from(const gguf_file& file) {
+inline llama_config llama_config_from(const model_file& file) {
   const std::string architecture = file.get_string("general.architecture");
   require(architecture == "llama", file.path(), ": architecture \"", architecture,
           "\" is not known, wanted \"llama\"");
@@ -75,10 +75,14 @@ class llama {
   };
   static constexpr index_t tensors_per_layer = 9;
 
-  /// Maps the file; nothing is copied but the norms' gains when used. Throws, naming file and
-  /// tensor, on anything that does not fit.
-  static llama open(const std::string& path) {
-    auto file = std::make_shared<gguf_file>(gguf_file::open(path));
+  /// Maps a GGUF file; nothing is copied but the norms' gains when used. Throws, naming file and
+  /// tensor, on anything that does not fit. Other files: open_model (model/open.hpp).
+  static llama open(const std::string& path) { return from(open_gguf(path)); }
+
+  /// The model in a file that is open. Throws as `open` does.
+  static llama from(model_file opened) {
+    const auto file = std::make_shared<const model_file>(std::move(opened));
+    const std::string& path = file->path();
     const llama_config config = llama_config_from(*file);
     std::vector<model_tensor> tensors;
     for (const expected& e : expected_tensors(config)) {
@@ -88,11 +92,11 @@ class llama {
       tensors.push_back({e.name, file->matrix(e.name), e.role});
     }
     require_expected(config, tensors, path);
-    for (const gguf_tensor& t : file->tensors()) {
+    for (const stored_tensor& t : file->tensors()) {
       require(find_tensor(tensors, t.name) >= 0, path, ": tensor ", t.name,
               " is not part of a llama model that zoq knows");
     }
-    return llama(config, std::move(tensors), std::move(file));
+    return llama(config, std::move(tensors), file);
   }
 
   /// A model of tensors that lie elsewhere, in the order of the file: embedding, layers, output

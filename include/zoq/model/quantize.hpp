@@ -75,7 +75,7 @@ inline format_info file_format_named(std::string_view name) {
 
 namespace detail {
 
-inline format_info format_after(const gguf_tensor& t, tensor_role role,
+inline format_info format_after(const stored_tensor& t, tensor_role role,
                                 const quantize_options& options) {
   if (role == tensor_role::norm) {
     return info_of<f32_format>();
@@ -88,7 +88,7 @@ inline format_info format_after(const gguf_tensor& t, tensor_role role,
 
 /// The metadata of `file` for one whose linear matrices are of the format `linear` (none: as they
 /// were), and which holds quantised tensors or not.
-inline void carry_metadata(const gguf_file& file, const std::optional<format_info>& linear,
+inline void carry_metadata(const model_file& file, const std::optional<format_info>& linear,
                            bool has_quantised, gguf_writer& out) {
   constexpr std::string_view file_type = "general.file_type";
   constexpr std::string_view version = "general.quantization_version";
@@ -122,13 +122,13 @@ inline std::vector<tensor_change> quantize_file(
   require(!std::filesystem::equivalent(from, to, missing), from, ": cannot be written over itself");
   require(options.head.empty() || !model.tied(), from,
           ": the head is tied to the embedding and has no format of its own");
-  const gguf_file file = gguf_file::open(from);
+  const model_file file = open_gguf(from);
 
   std::vector<tensor_change> changes;
   std::vector<format_info> formats_after;
   index_t all = 0;
   bool has_quantised = false;
-  for (const gguf_tensor& t : file.tensors()) {
+  for (const stored_tensor& t : file.tensors()) {
     const tensor_role role = model.tensor(find_tensor(model.tensors(), t.name)).role;
     const format_info after = detail::format_after(t, role, options);
     require(t.columns() % after.block_size == 0, from, ": tensor ", t.name, " has ", t.columns(),
@@ -154,7 +154,7 @@ inline std::vector<tensor_change> quantize_file(
   detail::carry_metadata(file, linear, has_quantised, out);
   index_t done = 0;
   for (std::size_t n = 0; n < changes.size(); ++n) {
-    const gguf_tensor& t = file.tensors()[n];
+    const stored_tensor& t = file.tensors()[n];
     const format_info after = formats_after[n];
     tensor_change& change = changes[n];
     out.add_tensor(t.name, t.shape, after.gguf_type, [&, after](const gguf_writer::sink& put) {
@@ -177,7 +177,7 @@ inline std::vector<tensor_change> quantize_file(
           tell(done, all);
         }
       }
-      file.file().drop_pages();
+      file.drop_pages();
     });
   }
   out.write(to);

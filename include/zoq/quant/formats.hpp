@@ -9,10 +9,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -56,6 +58,7 @@ struct format_info {
   index_t block_bytes = 0;                           // bytes of one block
   std::optional<std::uint32_t> gguf_file_type = {};  // of files made of this format, if it has one
   index_t row_bytes = 0;                             // that a row owns beside its blocks
+  index_t alignment = 1;                             // of blocks, and of what rows own
   /// Bytes of the blocks of `rows` x `columns` values; columns must be a multiple of block_size.
   [[nodiscard]] constexpr index_t bytes(index_t rows, index_t columns) const {
     return rows * (columns / block_size) * block_bytes;
@@ -74,6 +77,8 @@ constexpr format_info info_of() {
     out.gguf_file_type = S::gguf_file_type;
   }
   out.row_bytes = row_bytes_of<S>;
+  out.alignment =
+      static_cast<index_t>(std::max(alignof(typename S::block), alignof(typename S::row)));
   return out;
 }
 
