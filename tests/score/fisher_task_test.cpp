@@ -124,7 +124,8 @@ TEST_CASE("fisher_task: two equal options have no gradient") {
   }
 }
 
-TEST_CASE("fisher_task: the objective may be chosen at run time; rows that do not suit are named") {
+TEST_CASE(
+    "fisher_task: the objective may be chosen at run time, and rows that do not suit are named") {
   const zoq::serial exec;
   const llama model = tiny_llama().model();
   const visited chosen{

@@ -18,7 +18,8 @@ using zoq::index_t;
 using zoq::llama;
 using namespace zoq::test;
 
-TEST_CASE("neuron: every entry has its row's mean; sums over rows are those of the score inside") {
+TEST_CASE(
+    "neuron: every entry has its row's mean, and sums over rows are those of the score inside") {
   const zoq::serial exec;
   const llama model = tiny_llama().model();
   const zoq::fisher inner(exec, model, {some_tokens(12, 1, 96)});
