@@ -234,7 +234,7 @@ void measure_matrix(const zoq::cuda& exec, const zoq::llama& model, const peaks&
                     index_t all_rows, bool whole) {
   std::vector<zoq::model_tensor> tensors;
   for (index_t l = 0; l < model.config().layers; ++l) {
-    const zoq::llama::layer_numbers numbers = zoq::llama::layer(l);
+    const zoq::llama::layer_numbers numbers = zoq::llama_layer(l);
     tensors.push_back(model.tensors()[static_cast<std::size_t>(numbers.*kind)]);
   }
   const zoq::resident_weights<zoq::cuda> weights(exec, tensors);

@@ -335,9 +335,10 @@ def same(a, b):
     return a == b
 
 
-def main():
-    here = Path(__file__).with_suffix(".json")
-    parser = argparse.ArgumentParser(description="Makes the golden values of the tiny Llama model.")
+def run_script(script, model, make_golden, write_gguf):
+    """What the scripts of all tiny models do when they are run. `make_golden` gives (golden, weights)."""
+    here = Path(script).with_suffix(".json")
+    parser = argparse.ArgumentParser(description=f"Makes the golden values of the tiny {model} model.")
     parser.add_argument("--out", type=Path, default=here, help="the golden file (default: beside this script)")
     parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
     parser.add_argument("--gguf", type=Path, help="write the model as an F32 GGUF file too")
@@ -356,4 +357,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_script(__file__, "Llama", make_golden, write_gguf)

@@ -14,6 +14,7 @@
 #include "executors.hpp"
 #include "golden.hpp"
 #include "io/temporary_folder.hpp"
+#include "pass_results.hpp"
 #include "reference_llama.hpp"
 #include "tiny_llama.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -30,34 +31,6 @@ namespace {
 // Against the same model in double: float sums through two or three layers leave some 1e-6 of
 // logits of size 2. The requirement's bound.
 constexpr double logit_tolerance = 1e-5;
-
-/// One text; every row is read.
-packing read_all(const std::vector<token_t>& tokens) {
-  packing p;
-  const index_t s = p.add(tokens);
-  for (index_t t = 0; t < static_cast<index_t>(tokens.size()); ++t) {
-    p.read(s, t, tokens[at((t + 1) % static_cast<index_t>(tokens.size()))]);
-  }
-  return p;
-}
-
-template <class X>
-std::vector<float> logits_of(const X& exec, const llama& model, const packing& batch,
-                             const zoq::branch_parts& branches = {}) {
-  zoq::llama_forward<X> pass(exec, model);
-  std::vector<float> out;
-  pass.logits(batch, branches, out);
-  return out;
-}
-
-template <class X>
-std::vector<double> scores_of(const X& exec, const llama& model, const packing& batch,
-                              const zoq::branch_parts& branches = {}) {
-  zoq::llama_forward<X> pass(exec, model);
-  std::vector<double> out(batch.reads.size() * at(branches.count), -1.0);
-  pass.score(batch, branches, out);
-  return out;
-}
 
 std::vector<double> flat(const std::vector<std::vector<double>>& rows) {
   std::vector<double> out;

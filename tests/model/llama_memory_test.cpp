@@ -55,54 +55,58 @@ TEST_CASE("weights_of: a block that does not fit is refused, naming the matrix")
   c.hidden = 40;
   CHECK(message_of([&] {
           static_cast<void>(zoq::weights_of(c, {format("q4_1"), format("f32")}));
-        }) == "attn_q: 40 columns are no multiple of q4_1's block of 32");
+        }) == "blk.0.attn_q.weight: 40 columns are no multiple of q4_1's block of 32");
 }
 
 TEST_CASE_TEMPLATE("forward_memory: what a forward pass takes, part by part summed", X,
                    ZOQ_TEST_EXECUTORS) {
   using counted = counting_on<X>;
   const counted exec;
-  const llama model = tiny_llama({.config = small_config()}).model();
-  // Rows of 10 tokens with two options of one or of three tokens, in several branches.
-  for (const index_t branches : {1, 2, 3, 6}) {
-    for (const bool pairs : {false, true}) {
-      for (const index_t option_tokens : {1, 3}) {
-        for (const index_t rows : {1, 3, 40}) {
-          if (pairs && branches % 2 != 0) {
-            continue;
-          }
-          CAPTURE(branches);
-          CAPTURE(pairs);
-          CAPTURE(option_tokens);
-          CAPTURE(rows);
-          zoq::packing batch;
-          for (index_t r = 0; r < rows; ++r) {
-            const index_t prompt = batch.add(some_tokens(10, 1, 300));
-            batch.read(prompt, 9, 5);
-            batch.read(prompt, 9, 6);
-            for (int option = 0; option < 2 && option_tokens > 1; ++option) {
-              const index_t more = batch.add(some_tokens(option_tokens - 1, 2, 300), prompt);
-              for (index_t t = 0; t + 1 < option_tokens; ++t) {
-                batch.read(more, t, 7);
+  for (const zoq::llama_config& config :
+       {small_config(), tiny_gpt2_config(), tiny_openelm_config()}) {
+    const llama model = tiny_llama({.config = config}).model();
+    const index_t words = config.vocabulary;
+    // Rows of 10 tokens with two options of one or of three tokens, in several branches.
+    for (const index_t branches : {1, 2, 3, 6}) {
+      for (const bool pairs : {false, true}) {
+        for (const index_t option_tokens : {1, 3}) {
+          for (const index_t rows : {1, 3, 40}) {
+            if (pairs && branches % 2 != 0) {
+              continue;
+            }
+            CAPTURE(branches);
+            CAPTURE(pairs);
+            CAPTURE(option_tokens);
+            CAPTURE(rows);
+            zoq::packing batch;
+            for (index_t r = 0; r < rows; ++r) {
+              const index_t prompt = batch.add(some_tokens(10, 1, words));
+              batch.read(prompt, 9, 5);
+              batch.read(prompt, 9, 6);
+              for (int option = 0; option < 2 && option_tokens > 1; ++option) {
+                const index_t more = batch.add(some_tokens(option_tokens - 1, 2, words), prompt);
+                for (index_t t = 0; t + 1 < option_tokens; ++t) {
+                  batch.read(more, t, 7);
+                }
               }
             }
+            const index_t before = counted_space::live;
+            zoq::llama_forward<counted> pass(exec, model);
+            std::vector<double> scores(batch.reads.size() * static_cast<std::size_t>(branches));
+            pass.score(batch, {.count = branches, .tensor = {}, .pairs = pairs}, scores);
+            const index_t behind = 2 * (option_tokens - 1);
+            const zoq::pass_shape shape = {.branches = branches,
+                                           .pairs = pairs,
+                                           .rows = rows * (10 + behind),
+                                           .read_rows = rows * (1 + behind),
+                                           .reads = rows * (2 + behind),
+                                           .segments = rows * (option_tokens > 1 ? 3 : 1),
+                                           .positions = 10 + option_tokens - 1};
+            CHECK(batch.rows() == shape.rows);
+            const auto parts = zoq::forward_memory(model.config(), shape);
+            CHECK(zoq::bytes_of(parts) == pass.byte_count());
+            CHECK(zoq::bytes_of(parts) == counted_space::live - before);
           }
-          const index_t before = counted_space::live;
-          zoq::llama_forward<counted> pass(exec, model);
-          std::vector<double> scores(batch.reads.size() * static_cast<std::size_t>(branches));
-          pass.score(batch, {.count = branches, .tensor = {}, .pairs = pairs}, scores);
-          const index_t behind = 2 * (option_tokens - 1);
-          const zoq::pass_shape shape = {.branches = branches,
-                                         .pairs = pairs,
-                                         .rows = rows * (10 + behind),
-                                         .read_rows = rows * (1 + behind),
-                                         .reads = rows * (2 + behind),
-                                         .segments = rows * (option_tokens > 1 ? 3 : 1),
-                                         .positions = 10 + option_tokens - 1};
-          CHECK(batch.rows() == shape.rows);
-          const auto parts = zoq::forward_memory(model.config(), shape);
-          CHECK(zoq::bytes_of(parts) == pass.byte_count());
-          CHECK(zoq::bytes_of(parts) == counted_space::live - before);
         }
       }
     }
@@ -137,7 +141,7 @@ TEST_CASE("device_workspaces: what an executor on Thrust keeps after the product
         const std::vector<float> values(4);
         const std::int32_t place = 0;
         const zoq::sparse_part part{{&place, {1}}, {&place, {1}}, {values.data(), {4, 1}}, 0};
-        for (const zoq::matrix_shape& m : zoq::layer_matrices(c)) {
+        for (const zoq::expected_tensor& m : zoq::layer_matrices(c)) {
           multiply(m.rows, m.columns, 4 * 41, {4, pairs}, &part);
         }
         multiply(c.vocabulary, c.hidden, pairs ? 42 : 64, {pairs ? 2 : 1, pairs}, nullptr);

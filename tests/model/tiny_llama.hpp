@@ -1,12 +1,15 @@
-// A Llama model small enough to check by hand, in any format: in memory, or as a GGUF file.
+// A model small enough to check by hand, in any format: in memory, or as a GGUF file. A Llama, or of
+// any other family by its config.
 //
 //     zoq::test::tiny_llama tiny({.format = "q4_1"});
 //     zoq::llama model = tiny.model();
 //     tiny.write(path);                       // the same model; tiny.metadata and tiny.tensors may
 //                                             // be changed before, to make broken files
 //
+//     zoq::test::tiny_llama other({.config = zoq::test::tiny_gpt2_config(), .tied = true});
+//
 // The weights follow the formula of tests/golden/tiny_llama.py, whose golden values hold for the
-// default sizes in f32.
+// default sizes in f32; those of tiny_gpt2.py and tiny_openelm.py for these configs, tied.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -54,6 +57,27 @@ inline llama_config small_config() {
   return c;
 }
 
+/// A GPT-2 of the golden file's sizes.
+inline llama_config tiny_gpt2_config() {
+  llama_config c = tiny_config();
+  c.family = "gpt2";
+  c.norms = norm_kind::layer;
+  c.positions = position_kind::learned;
+  c.activation = activation_kind::gelu;
+  c.kv_heads = c.heads;
+  return c;
+}
+
+/// An OpenELM of the golden file's sizes: two layers that differ.
+inline llama_config tiny_openelm_config() {
+  llama_config c = tiny_config();
+  c.family = "openelm";
+  c.rotary_halves = true;
+  c.norm_epsilon = 1e-6f;
+  c.set_layers({{4, 1, 64}, {8, 2, 96}});
+  return c;
+}
+
 struct tiny_options {
   llama_config config = tiny_config();
   std::string_view format = "f32";  // of all matrices; norms are f32
@@ -69,7 +93,7 @@ class tiny_llama {
     std::vector<index_t> shape;  // as in the file, fastest first
     std::uint32_t type;          // GGUF id
   };
-  using value = std::variant<std::uint32_t, float, std::string>;
+  using value = std::variant<std::uint32_t, float, std::string, std::vector<std::uint32_t>>;
 
   llama_config config;
   std::vector<tensor> tensors;  // in the order of the file
@@ -77,47 +101,24 @@ class tiny_llama {
 
   explicit tiny_llama(const tiny_options& options = {})
       : config(options.config), format_(options.format) {
-    const llama_config& c = config;
-    const index_t q = c.heads * c.head_size;
-    const index_t kv = c.kv_heads * c.head_size;
-    add("token_embd", tensor_role::embedding, c.vocabulary, c.hidden);
-    for (index_t l = 0; l < c.layers; ++l) {
-      const std::string block = "blk." + std::to_string(l) + ".";
-      add(block + "attn_norm", tensor_role::norm, 1, c.hidden);
-      add(block + "attn_q", tensor_role::linear, q, c.hidden);
-      add(block + "attn_k", tensor_role::linear, kv, c.hidden);
-      add(block + "attn_v", tensor_role::linear, kv, c.hidden);
-      add(block + "attn_output", tensor_role::linear, c.hidden, q);
-      add(block + "ffn_norm", tensor_role::norm, 1, c.hidden);
-      add(block + "ffn_gate", tensor_role::linear, c.feed_forward, c.hidden);
-      add(block + "ffn_up", tensor_role::linear, c.feed_forward, c.hidden);
-      add(block + "ffn_down", tensor_role::linear, c.hidden, c.feed_forward);
+    for (const expected_tensor& e : tensors_of(config).all()) {
+      if (e.role != tensor_role::head || !options.tied) {
+        add(e);
+      }
     }
-    add("output_norm", tensor_role::norm, 1, c.hidden);
-    if (!options.tied) {
-      add("output", tensor_role::head, c.vocabulary, c.hidden);
-    }
-    const auto size = [](index_t n) { return static_cast<std::uint32_t>(n); };
-    metadata = {{"general.architecture", "llama"},
-                {"llama.block_count", size(c.layers)},
-                {"llama.embedding_length", size(c.hidden)},
-                {"llama.attention.head_count", size(c.heads)},
-                {"llama.attention.head_count_kv", size(c.kv_heads)},
-                {"llama.feed_forward_length", size(c.feed_forward)},
-                {"llama.context_length", size(c.context)},
-                {"llama.rope.dimension_count", size(c.head_size)},
-                {"llama.rope.freq_base", static_cast<float>(c.rope_base)},
-                {"llama.attention.layer_norm_rms_epsilon", c.norm_epsilon}};
+    set_metadata();
   }
 
   /// Element e of tensor t by the formula.
-  static float element(std::uint64_t t, std::uint64_t e, bool is_norm) {
+  static float element(std::uint64_t t, std::uint64_t e, tensor_role role) {
     std::uint64_t z = t * 0x9E3779B97F4A7C15u + e;
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
     z ^= z >> 31;
     const double u = static_cast<double>(z >> 40) * 0x1p-24;
-    return static_cast<float>(is_norm ? 1 + (u - 0.5) * 0.2 : (u - 0.5) * 2 * 0.3);
+    return static_cast<float>(role == tensor_role::norm   ? 1 + (u - 0.5) * 0.2
+                              : role == tensor_role::bias ? (u - 0.5) * 0.2
+                                                          : (u - 0.5) * 2 * 0.3);
   }
 
   /// The model in memory, which lives as long as the result.
@@ -175,18 +176,58 @@ class tiny_llama {
   }
 
  private:
-  void add(const std::string& name, tensor_role role, index_t rows, index_t columns) {
-    const bool is_norm = role == tensor_role::norm;
+  void add(const expected_tensor& wanted) {
+    const index_t rows = wanted.rows, columns = wanted.columns;
+    const bool is_vector = wanted.role == tensor_role::norm || wanted.role == tensor_role::bias;
     std::vector<float> values;
     for (index_t e = 0; e < rows * columns; ++e) {
-      values.push_back(element(tensors.size(), static_cast<std::uint64_t>(e), is_norm));
+      values.push_back(element(tensors.size(), static_cast<std::uint64_t>(e), wanted.role));
     }
-    const std::string_view format = is_norm ? std::string_view("f32") : std::string_view(format_);
+    const std::string_view format = is_vector ? std::string_view("f32") : std::string_view(format_);
     const packed_matrix weight = pack(format, values, rows, columns);
     tensors.push_back(
-        {name + ".weight", role, weight,
-         is_norm ? std::vector<index_t>{columns} : std::vector<index_t>{columns, rows},
+        {wanted.name, wanted.role, weight,
+         is_vector ? std::vector<index_t>{columns} : std::vector<index_t>{columns, rows},
          weight.view.format().gguf_type});
+  }
+
+  void set_metadata() {
+    const llama_config& c = config;
+    const auto size = [](index_t n) { return static_cast<std::uint32_t>(n); };
+    const auto set = [&](const char* key, const value& what) {
+      metadata[std::string(c.family) + "." + key] = what;
+    };
+    metadata["general.architecture"] = std::string(c.family);
+    set("block_count", size(c.layers));
+    set("embedding_length", size(c.hidden));
+    set("context_length", size(c.context));
+    if (c.by_layer.empty()) {
+      set("attention.head_count", size(c.heads));
+      set("feed_forward_length", size(c.feed_forward));
+    } else {
+      std::vector<std::uint32_t> heads, kv_heads, feed_forward;
+      for (const layer_sizes& s : c.by_layer) {
+        heads.push_back(size(s.heads));
+        kv_heads.push_back(size(s.kv_heads));
+        feed_forward.push_back(size(s.feed_forward));
+      }
+      set("attention.head_count", heads);
+      set("attention.head_count_kv", kv_heads);
+      set("feed_forward_length", feed_forward);
+      set("attention.key_length", size(c.head_size));
+    }
+    if (c.norms == norm_kind::layer) {
+      set("attention.layer_norm_epsilon", c.norm_epsilon);
+    } else {
+      set("attention.layer_norm_rms_epsilon", c.norm_epsilon);
+    }
+    if (c.positions == position_kind::rotary) {
+      if (c.by_layer.empty()) {
+        set("attention.head_count_kv", size(c.kv_heads));
+      }
+      set("rope.dimension_count", size(c.head_size));
+      set("rope.freq_base", static_cast<float>(c.rope_base));
+    }
   }
 
   std::string format_;

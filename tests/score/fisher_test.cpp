@@ -104,7 +104,7 @@ TEST_CASE("R9: the mask of sensitive entries is that of the reference gradients"
   const auto squares = by_hand(tiny);
   zoq::top_k_selector wanted({.density = 0.01}, model.config().linear_weights());
   for (index_t l = 2; l-- > 0;) {
-    const auto n = llama::layer(l);
+    const auto n = zoq::llama_layer(l);
     for (const index_t t : {n.query, n.key, n.value, n.output, n.gate, n.up, n.down}) {
       const auto& s = squares.at(model.tensor(t).name);
       const zoq::any_packed& w = model.tensor(t).weight;

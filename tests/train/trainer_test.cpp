@@ -274,7 +274,7 @@ TEST_CASE("trainer: a run stops when it is told to, and the view stays at its la
   CHECK(trainer.cost().evaluations == 6);
   CHECK(trainer.cost().tokens > 0);
   CHECK(view.branches().count == 1);
-  const auto number = zoq::llama::layer(0).query;
+  const auto number = zoq::llama_layer(0).query;
   const auto part = view.branches().on(number).sparse;
   REQUIRE(part.has_value());
   CHECK(part->values.data == view.values().data);

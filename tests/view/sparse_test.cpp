@@ -73,7 +73,7 @@ TEST_CASE_TEMPLATE("sparse_view: starts at the base, places are handed out by te
   }
   const zoq::branch_parts all = view.branches();
   CHECK(all.count == 1);
-  const auto layer_0 = zoq::llama::layer(0), layer_1 = zoq::llama::layer(1);
+  const auto layer_0 = zoq::llama_layer(0), layer_1 = zoq::llama_layer(1);
   const auto down = all.on(layer_1.down).sparse, query_part = all.on(layer_0.query).sparse,
              key = all.on(layer_0.key).sparse, value = all.on(layer_0.value).sparse;
   REQUIRE((down && query_part && key && value));
@@ -123,7 +123,7 @@ TEST_CASE_TEMPLATE("sparse_view: move_to gives origin + scale * shape * z(seed) 
     for (std::size_t b = 0; b < asked.size(); ++b) {
       const query& q = asked[b];
       const std::vector<float> got =
-          branch_values(view, zoq::llama::layer(0).query, static_cast<index_t>(b));
+          branch_values(view, zoq::llama_layer(0).query, static_cast<index_t>(b));
       bool close = true;
       for (index_t i = 0; i < k; ++i) {
         const auto from = static_cast<double>(q.origin == nullptr ? values[at(i)] : origin[at(i)]);
@@ -136,13 +136,13 @@ TEST_CASE_TEMPLATE("sparse_view: move_to gives origin + scale * shape * z(seed) 
       }
       CHECK(close);
     }
-    CHECK(same_bits(branch_values(view, zoq::llama::layer(0).query, 0), values));
-    CHECK(same_bits(branch_values(view, zoq::llama::layer(0).query, 6), origin));
+    CHECK(same_bits(branch_values(view, zoq::llama_layer(0).query, 0), values));
+    CHECK(same_bits(branch_values(view, zoq::llama_layer(0).query, 6), origin));
     // The values themselves never move, so going back is exact.
     CHECK(same_bits(std::vector<float>(view.values().data, view.values().data + k), values));
     view.move_to_values(exec);
     CHECK(view.branches().count == 1);
-    CHECK(same_bits(branch_values(view, zoq::llama::layer(0).query, 0), values));
+    CHECK(same_bits(branch_values(view, zoq::llama_layer(0).query, 0), values));
   }
 }
 
@@ -178,7 +178,7 @@ TEST_CASE("sparse_view: a branch has the same bits alone and among others, on an
   const zoq::llama model = tiny_llama().model();
   const zoq::mask places = zoq::top_k(zoq::random_score(model.tensors(), 1), {.density = 0.1});
   const std::vector<query> asked = {{.seed = 1, .scale = 1e-2}, {.seed = 2, .scale = 1e-2}};
-  const index_t number = zoq::llama::layer(1).gate;
+  const index_t number = zoq::llama_layer(1).gate;
   for (const auto& direction : directions) {
     auto view = zoq::sparse_view(serial, model.tensors(), places);
     view.move_to(serial, direction, std::span(asked).subspan(1));
@@ -210,7 +210,7 @@ TEST_CASE_TEMPLATE("sparse_view: to_delta and back", X, ZOQ_TEST_EXECUTORS) {
   CHECK(same_bits(d.values, values));
   auto again = zoq::sparse_view(exec, model.tensors(), d);
   CHECK(same_bits(again.to_delta().values, values));
-  CHECK(same_bits(branch_values(again, zoq::llama::layer(0).query, 0), values));
+  CHECK(same_bits(branch_values(again, zoq::llama_layer(0).query, 0), values));
 }
 
 TEST_CASE("sparse_view: a view may be moved, its parts stay valid") {
@@ -219,9 +219,9 @@ TEST_CASE("sparse_view: a view may be moved, its parts stay valid") {
   auto first = zoq::sparse_view(exec, model.tensors(), some_places());
   const query asked{.seed = 1, .scale = 1};
   first.move_to(exec, zoq::gaussian{}, {&asked, 1});
-  const std::vector<float> before = branch_values(first, zoq::llama::layer(0).query, 0);
+  const std::vector<float> before = branch_values(first, zoq::llama_layer(0).query, 0);
   const zoq::laid_out_view<zoq::serial, zoq::sparse_layout<zoq::serial>> second = std::move(first);
-  CHECK(same_bits(branch_values(second, zoq::llama::layer(0).query, 0), before));
+  CHECK(same_bits(branch_values(second, zoq::llama_layer(0).query, 0), before));
   CHECK(second.order().tensors[1].first == 5);
 }
 

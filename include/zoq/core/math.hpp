@@ -78,4 +78,19 @@ ZOQ_HD inline float dot_lanes(const float* a, const float* b, index_t n) {
   return sum_of_lanes(partial);
 }
 
+/// sum_i a[i] in the same order.
+ZOQ_HD inline float sum_lanes(const float* a, index_t n) {
+  float partial[lanes] = {};
+  index_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (index_t l = 0; l < lanes; ++l) {
+      partial[l] += a[i + l];
+    }
+  }
+  for (index_t l = 0; i + l < n; ++l) {
+    partial[l] += a[i + l];
+  }
+  return sum_of_lanes(partial);
+}
+
 }  // namespace zoq

@@ -58,11 +58,11 @@ struct model_bytes {
   std::vector<std::shared_ptr<const void>> copies;  // what could not be used where it lay
 };
 
-/// Where the bytes lie or, when that is no multiple of `alignment`, a copy, kept in `bytes`.
-inline const std::byte* aligned_bytes(std::span<const std::byte> there, index_t alignment,
+/// Where the bytes lie or, when that is no multiple of `multiple`, a copy, kept in `bytes`.
+inline const std::byte* aligned_bytes(std::span<const std::byte> there, index_t multiple,
                                       model_bytes& bytes) {
   const auto place = reinterpret_cast<std::uintptr_t>(there.data());
-  if (place % static_cast<std::uintptr_t>(alignment) == 0) {
+  if (place % static_cast<std::uintptr_t>(multiple) == 0) {
     return there.data();
   }
   const auto copy = std::make_shared<const std::vector<std::byte>>(there.begin(), there.end());

@@ -14,6 +14,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/ops/loss.hpp"
+#include "zoq/ops/parts.hpp"
 #include "zoq/tensor/branch_stack.hpp"
 #include "zoq/tensor/packing.hpp"
 
@@ -26,23 +27,25 @@ inline constexpr index_t most_head_rows = 64;
 struct head_run {
   index_t first, count, second;  // rows of [branches * Q]: first ..., then second ...
   index_t rows;                  // of both stretches: those of the logits
+  index_t branch;                // of the first row
   index_t read = 0, reads = 0;   // a stretch of read_order: the reads that these rows answer
   [[nodiscard]] index_t row(index_t i) const { return i < count ? first + i : second + i - count; }
 };
 
 /// All rows of [branches * Q] in runs of at most `most`, the first run the largest. Of pairs, a run has
-/// the same rows of both branches.
+/// the same rows of both branches. With branches `apart`, those of no pair share no run: each has a
+/// head of its own.
 [[nodiscard]] inline std::vector<head_run> head_runs(const branch_stack& stack, index_t queries,
-                                                     index_t most) {
+                                                     index_t most, bool apart = false) {
   const index_t read = stack.count * queries;
   const index_t together = stack.pairs ? 2 : 1;  // branches of a run
-  const index_t rows = stack.pairs ? queries : read;
+  const index_t rows = stack.pairs || apart ? queries : read;
   const index_t stretch = std::min(most / together, rows);
   std::vector<head_run> out;
   for (index_t base = 0; base < read; base += rows * together) {
     for (index_t first = 0; first < rows; first += stretch) {
       const index_t n = std::min(stretch, rows - first);
-      out.push_back({base + first, n, base + rows + first, n * together});
+      out.push_back({base + first, n, base + rows + first, n * together, (base + first) / queries});
     }
   }
   return out;
@@ -88,6 +91,29 @@ template <class PlaceOf>
     run.reads = static_cast<index_t>(out.read.size()) - run.read;
   }
   return out;
+}
+
+/// What `all` adds in the branches [first, first + count) of those that it has values for.
+[[nodiscard]] inline parts parts_of_branches(parts all, index_t first, index_t count) {
+  const auto narrow = [&](part_values& values) {
+    if (values.all.shape[0] != 1) {
+      values.all = values.all.rows(first, count);
+    }
+  };
+  if (all.sparse) {
+    all.sparse->values = all.sparse->values.rows(first, count);
+  }
+  if (all.low_rank) {
+    narrow(all.low_rank->a);
+    narrow(all.low_rank->b);
+  }
+  if (all.offset) {
+    narrow(all.offset->offset);
+  }
+  if (all.factor) {
+    narrow(all.factor->factor);
+  }
+  return all;
 }
 
 }  // namespace zoq

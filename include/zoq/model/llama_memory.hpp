@@ -1,19 +1,19 @@
-// What a Llama-family model and its forward pass take in memory, from sizes alone: also for a model
-// that is too large to be here.
+// What a model and its forward pass take in memory, from sizes alone: also for a model that is too
+// large to be here. Of any family; a view's own additions are the view's to count.
 //
 //     zoq::llama_weights w = zoq::weights_of(config, {.linear = q4_1, .rest = q8_0});
 //     auto parts = zoq::forward_memory(config, {.branches = 2, .rows = 384, .read_rows = 16});
 //
-// The same sizes as llama_forward takes: a test compares them with its byte_count().
+// The same sizes as decoder_forward takes: a test compares them with its byte_count().
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -23,8 +23,8 @@
 #include "zoq/exec/instruction_set.hpp"
 #include "zoq/exec/products.hpp"
 #include "zoq/exec/thrust_tasks.hpp"
+#include "zoq/model/families.hpp"
 #include "zoq/model/head_runs.hpp"
-#include "zoq/model/llama_config.hpp"
 #include "zoq/ops/loss.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/quant/formats.hpp"
@@ -33,36 +33,25 @@
 
 namespace zoq {
 
-struct matrix_shape {
-  const char* name;
-  index_t rows, columns;  // [O, C]
-};
-
-/// The matrices of one layer, in the order of the file.
-[[nodiscard]] constexpr std::array<matrix_shape, 7> layer_matrices(const llama_config& c) {
-  const index_t q = c.heads * c.head_size;
-  const index_t kv = c.kv_heads * c.head_size;
-  return {{{"attn_q", q, c.hidden},
-           {"attn_k", kv, c.hidden},
-           {"attn_v", kv, c.hidden},
-           {"attn_output", c.hidden, q},
-           {"ffn_gate", c.feed_forward, c.hidden},
-           {"ffn_up", c.feed_forward, c.hidden},
-           {"ffn_down", c.hidden, c.feed_forward}}};
+/// The matrices of all layers, in their order.
+[[nodiscard]] inline std::vector<expected_tensor> layer_matrices(const decoder_config& c) {
+  std::vector<expected_tensor> out = tensors_of(c).all();
+  std::erase_if(out, [](const expected_tensor& t) { return t.role != tensor_role::linear; });
+  return out;
 }
 
 /// Bytes of a model's tensors as they are stored.
 struct llama_weights {
   index_t linear = 0;     // the matrices of all layers
-  index_t embedding = 0;  // and the head: once when they are one tensor
-  index_t norms = 0;
-  index_t padding = 0;  // of a copy on a device: every tensor's, up to a multiple of `alignment`
+  index_t embedding = 0;  // and the head, once when they are one tensor; and learned positions
+  index_t norms = 0;      // and biases
+  index_t padding = 0;    // of a copy on a device: every tensor's, up to a multiple of `alignment`
   [[nodiscard]] constexpr index_t total() const { return linear + embedding + norms; }
 };
 
 struct weight_formats {
   format_info linear;  // of the matrices of linear layers
-  format_info rest;    // of embedding and head; norms are f32
+  format_info rest;    // of embedding, positions and head; norms and biases are f32
   bool tied = false;   // the head is the embedding
 };
 
@@ -78,17 +67,18 @@ struct pass_shape {
 };
 
 namespace detail {
-inline index_t planned_bytes(const format_info& format, const char* name, index_t rows,
+inline index_t planned_bytes(const format_info& format, const std::string& name, index_t rows,
                              index_t columns) {
   require(columns % format.block_size == 0, name, ": ", columns, " columns are no multiple of ",
           format.name, "'s block of ", format.block_size);
   return format.bytes_with_rows(rows, columns);
 }
 
-// `count` tensors of these bytes, to a part of `to`.
-inline void add_tensors(llama_weights& to, index_t& part, index_t count, index_t bytes) {
-  part += count * bytes;
-  to.padding += count * (buffer_bytes<std::byte>(bytes) - bytes);
+// A tensor of these bytes, to the part of `to` that its role says.
+inline void add_tensor(llama_weights& to, tensor_role role, index_t bytes) {
+  const bool is_vector = role == tensor_role::norm || role == tensor_role::bias;
+  (role == tensor_role::linear ? to.linear : is_vector ? to.norms : to.embedding) += bytes;
+  to.padding += buffer_bytes<std::byte>(bytes) - bytes;
 }
 
 // The rows of logits that stand in memory at the same time.
@@ -99,16 +89,18 @@ inline index_t logit_rows(const pass_shape& pass) {
 }  // namespace detail
 
 /// Of a model of these sizes. Throws, naming the matrix, when a format's block does not fit it.
-[[nodiscard]] inline llama_weights weights_of(const llama_config& c, const weight_formats& in) {
+[[nodiscard]] inline llama_weights weights_of(const decoder_config& c, const weight_formats& in) {
   llama_weights out;
-  for (const matrix_shape& m : layer_matrices(c)) {
-    detail::add_tensors(out, out.linear, c.layers,
-                        detail::planned_bytes(in.linear, m.name, m.rows, m.columns));
+  for (const expected_tensor& t : tensors_of(c).all()) {
+    if (t.role == tensor_role::head && in.tied) {
+      continue;
+    }
+    const bool is_vector = t.role == tensor_role::norm || t.role == tensor_role::bias;
+    const format_info format = is_vector                       ? info_of<f32_format>()
+                               : t.role == tensor_role::linear ? in.linear
+                                                               : in.rest;
+    detail::add_tensor(out, t.role, detail::planned_bytes(format, t.name, t.rows, t.columns));
   }
-  detail::add_tensors(out, out.embedding, in.tied ? 1 : 2,
-                      detail::planned_bytes(in.rest, "token_embd", c.vocabulary, c.hidden));
-  detail::add_tensors(out, out.norms, 2 * c.layers + 1,
-                      c.hidden * static_cast<index_t>(sizeof(float)));
   return out;
 }
 
@@ -119,53 +111,58 @@ inline index_t logit_rows(const pass_shape& pass) {
   llama_weights out;
   for (const model_tensor& t : tensors) {
     const any_packed& w = t.weight;
-    if (t.role == tensor_role::linear) {
-      detail::add_tensors(
-          out, out.linear, 1,
-          linear.has_value() ? detail::planned_bytes(*linear, t.name.c_str(), w.rows(), w.columns())
-                             : w.byte_count());
-    } else {
-      detail::add_tensors(out, t.role == tensor_role::norm ? out.norms : out.embedding, 1,
-                          w.byte_count());
-    }
+    const bool other = t.role == tensor_role::linear && linear.has_value();
+    detail::add_tensor(
+        out, t.role,
+        other ? detail::planned_bytes(*linear, t.name, w.rows(), w.columns()) : w.byte_count());
   }
   return out;
 }
 
-/// The buffers of a forward pass, each at its size: what llama_forward::byte_count() sums up.
-[[nodiscard]] inline std::vector<memory_part> forward_memory(const llama_config& c,
+/// The buffers of a forward pass, each at its size: what decoder_forward::byte_count() sums up
+/// after passes without a view's prompt, prefix, gains or biases.
+[[nodiscard]] inline std::vector<memory_part> forward_memory(const decoder_config& c,
                                                              const pass_shape& pass) {
   const index_t rows = pass.branches * pass.rows, logit_rows = detail::logit_rows(pass);
-  const index_t q = c.heads * c.head_size;
-  const index_t kv = c.kv_heads * c.head_size;
+  const index_t q = c.query_columns(), kv = c.kv_columns();
   const index_t widest = std::max(q, c.hidden);
   const auto floats = [](index_t n) { return buffer_bytes<float>(n); };
   const auto shape = [](index_t r, index_t n) { return text("[", r, ", ", n, "] floats"); };
   const index_t per_row =
       4 * buffer_bytes<std::int32_t>(pass.rows) + 3 * buffer_bytes<std::int32_t>(pass.read_rows);
   const index_t reads = pass.branches * pass.reads;
-  return {
-      {"norm gains", (2 * c.layers + 1) * floats(c.hidden),
-       text(2 * c.layers + 1, " x ", c.hidden, " floats")},
-      {"streams", 3 * floats(rows * widest), "3 x " + shape(rows, widest)},
-      {"queries", floats(rows * q), shape(rows, q)},
-      {"keys and values", 2 * floats(rows * kv), "2 x " + shape(rows, kv)},
-      {"gated units", 2 * floats(rows * c.feed_forward), "2 x " + shape(rows, c.feed_forward)},
-      {"logits", floats(logit_rows * c.vocabulary) + buffer_bytes<double>(most_head_rows),
-       shape(logit_rows, c.vocabulary)},
-      {"rotary table", floats(pass.positions * c.head_size), shape(pass.positions, c.head_size)},
-      // These two are largest in different passes.
-      {"token batch", per_row + buffer_bytes<segment>(pass.segments),
-       text(pass.rows, " tokens in ", pass.segments, " segments")},
-      {"likelihoods", buffer_bytes<likelihood_place>(reads) + buffer_bytes<double>(reads),
-       text("of ", reads, " answers")}};
+  index_t vectors = 0, vector_bytes = 0;
+  bool fused = false;
+  for (const expected_tensor& t : tensors_of(c).all()) {
+    const bool is_vector = t.role == tensor_role::norm || t.role == tensor_role::bias;
+    vectors += is_vector ? 1 : 0;
+    vector_bytes += is_vector ? floats(t.columns) : 0;
+    fused = fused || t.in_layer == &layer_numbers::query_key_value;
+  }
+  const index_t inputs = fused ? q + 2 * kv : 0;
+  const index_t units = c.activation == activation_kind::swiglu ? 2 : 1;
+  const index_t turns = c.positions == position_kind::rotary ? c.head_size : 0;
+  return {{"norm gains", vector_bytes, text("and biases, ", vectors, " in all")},
+          {"streams", 3 * floats(rows * widest), "3 x " + shape(rows, widest)},
+          {"queries", floats(rows * q) + floats(rows * inputs), shape(rows, q + inputs)},
+          {"keys and values", 2 * floats(rows * kv), "2 x " + shape(rows, kv)},
+          {"gated units", units * floats(rows * c.feed_forward),
+           text(units, " x ", shape(rows, c.feed_forward))},
+          {"logits", floats(logit_rows * c.vocabulary) + buffer_bytes<double>(most_head_rows),
+           shape(logit_rows, c.vocabulary)},
+          {"rotary table", floats(pass.positions * turns), shape(pass.positions, turns)},
+          // These two are largest in different passes.
+          {"token batch", per_row + buffer_bytes<segment>(pass.segments),
+           text(pass.rows, " tokens in ", pass.segments, " segments")},
+          {"likelihoods", buffer_bytes<likelihood_place>(reads) + buffer_bytes<double>(reads),
+           text("of ", reads, " answers")}};
 }
 
 /// What the executor `cpu` keeps of the inputs of its widest product: rounded for the product, and
 /// turned for the view's part.
-[[nodiscard]] inline index_t workspace_memory(const llama_config& c, const pass_shape& pass,
+[[nodiscard]] inline index_t workspace_memory(const decoder_config& c, const pass_shape& pass,
                                               compute products, instruction_set kernels) {
-  const index_t columns = std::max({c.hidden, c.heads * c.head_size, c.feed_forward});
+  const index_t columns = std::max({c.hidden, c.query_columns(), c.feed_forward});
   const detail::workspace_bytes widest =
       detail::workspace_of(kernels, products, pass.rows, pass.branches, columns);
   return buffer_bytes<std::byte>(widest.rounded) + buffer_bytes<std::byte>(widest.turned);
@@ -173,7 +170,7 @@ inline index_t logit_rows(const pass_shape& pass) {
 
 /// What an executor on Thrust keeps for the products of a pass, f32 or bf16, with a part of a view on
 /// every matrix of a layer: the largest slice of decoded weights, and the inputs of the widest layer.
-[[nodiscard]] inline std::vector<memory_part> device_workspaces(const llama_config& c,
+[[nodiscard]] inline std::vector<memory_part> device_workspaces(const decoder_config& c,
                                                                 const pass_shape& pass,
                                                                 compute products,
                                                                 const workspace_limits& limits) {
@@ -189,7 +186,7 @@ inline index_t logit_rows(const pass_shape& pass) {
       slice = std::max(slice, lines * line);
     }
   };
-  for (const matrix_shape& m : layer_matrices(c)) {
+  for (const expected_tensor& m : layer_matrices(c)) {
     add(pass.branches, pass.rows, m.rows, m.columns);
     const detail::turn_inputs turn{nullptr, nullptr, pass.branches, pass.rows, m.columns};
     turned = std::max(turned, turn.items());

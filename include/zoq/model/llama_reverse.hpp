@@ -63,12 +63,17 @@ class llama_reverse {
  public:
   static constexpr index_t group_rows = 1024;  // rows that go through a layer together
 
-  /// Keeps references: executor and model must outlive the pass.
+  /// Keeps references: executor and model must outlive the pass. Throws on another family than llama.
   llama_reverse(const X& exec, const llama& model)
       : llama_reverse(exec, model, resident_weights<X>(exec, model.tensors())) {}
   /// The same with weights that other passes use too.
   llama_reverse(const X& exec, const llama& model, resident_weights<X> weights)
-      : exec_(exec), model_(model), weights_(std::move(weights)) {}
+      : exec_(exec), model_(model), weights_(std::move(weights)) {
+    require(model.config().family == "llama",
+            "reverse: built for the llama family, the model is a ", model.config().family,
+            ". Of scores, random, magnitude and those by second differences ",
+            "need no reverse pass");
+  }
 
   /// Calls visit(name, rows, columns, gradients) for every matrix of a linear layer, last layer
   /// first; `progress(done, all)` after each piece of work. Returns the samples' mean loss. Throws on
@@ -219,6 +224,9 @@ class llama_reverse {
     return gain_of(exec_, model_.tensor(tensor).weight);
   }
   const any_packed& weight(index_t tensor) const { return weights_[tensor]; }
+  rotary_pairs pairs() const {
+    return model_.config().rotary_halves ? rotary_pairs::halves : rotary_pairs::neighbours;
+  }
 
   tensor_view<float, 3> by_heads(const memory& m, index_t heads) const {
     return m.view(rows(), heads, model_.config().head_size);
@@ -250,8 +258,8 @@ class llama_reverse {
     multiply(n.query, h1, q_.view(rows(), q_columns));
     multiply(n.key, h1, k_.view(rows(), kv_columns));
     multiply(n.value, h1, v_.view(rows(), kv_columns));
-    rotary(exec_, q_.view(rows(), q_columns), batch_.positions(), turns);
-    rotary(exec_, k_.view(rows(), kv_columns), batch_.positions(), turns);
+    rotary(exec_, q_.view(rows(), q_columns), batch_.positions(), turns, 1.0f, pairs());
+    rotary(exec_, k_.view(rows(), kv_columns), batch_.positions(), turns, 1.0f, pairs());
     attention(exec_, by_heads(q_, c.heads), by_heads(k_, c.kv_heads), by_heads(v_, c.kv_heads),
               batch_.all_rows(), batch_.layout(), by_heads(mixed_, c.heads));
     multiply(n.output, mixed_.view(rows(), q_columns), x1);
@@ -312,8 +320,8 @@ class llama_reverse {
                 scores_.view(scores_.size() / (2 * positions_), 2, positions_)
                     .rows(0, group_->samples() * c.kv_heads),
                 batch_.layout(), first_segments_.view(group_->samples() + 1)});
-    rotary(exec_, dq, batch_.positions(), turns, -1.0f);
-    rotary(exec_, dk, batch_.positions(), turns, -1.0f);
+    rotary(exec_, dq, batch_.positions(), turns, -1.0f, pairs());
+    rotary(exec_, dk, batch_.positions(), turns, -1.0f, pairs());
     accumulate(kept_q, dq, h1);
     accumulate(kept_k, dk, h1);
     accumulate(kept_v, dv, h1);

@@ -6,7 +6,8 @@
 //
 // Tensors are taken one at a time and some rows at a time, so that the model may be larger than
 // memory; the new file appears whole or not at all. Each weight is decoded and encoded anew by its
-// format's plain encoder; a matrix that has the wanted format already is copied. Norms become f32.
+// format's plain encoder; a matrix that has the wanted format already is copied. Norms and biases become
+// f32; learned positions stay as they are.
 // All metadata is carried over, but for these keys (meanings: the GGUF specification):
 //
 //     general.file_type              the id of the linear matrices' format; left out if it has none
@@ -77,8 +78,11 @@ namespace detail {
 
 inline format_info format_after(const stored_tensor& t, tensor_role role,
                                 const quantize_options& options) {
-  if (role == tensor_role::norm) {
+  if (role == tensor_role::norm || role == tensor_role::bias) {
     return info_of<f32_format>();
+  }
+  if (role == tensor_role::position) {
+    return *find_format(t.type);
   }
   const std::string& wanted = role == tensor_role::linear      ? options.linear
                               : role == tensor_role::embedding ? options.embedding
@@ -109,7 +113,7 @@ inline void carry_metadata(const model_file& file, const std::optional<format_in
 
 /// Writes the model in `from` to `to` with its tensors in the wanted formats, in the same order.
 /// tell(done, all) is called now and then with numbers of weights; what it throws ends the work.
-/// Throws `error`, naming file and tensor, on a file that is no llama model, a format that is not
+/// Throws `error`, naming file and tensor, on a file that is no model that zoq knows, a format that is not
 /// known or whose block does not divide a tensor's columns, a head's format for a tied head, a
 /// weight that is not finite or too large for the format, and when `from` and `to` are one file;
 /// `to` is then as it was. Memory: about a megabyte, and pages of one mapped tensor.

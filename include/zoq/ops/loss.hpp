@@ -151,4 +151,27 @@ void log_likelihoods(const X& exec, tensor_view<const float, 2> logits,
                 log_likelihood_of_place{logits, normaliser.data, place.data, likelihood.data});
 }
 
+struct largest_logit_row {
+  tensor_view<const float, 2> logits;  // [R, V]
+  token_t* best;                       // [R]
+  ZOQ_HD void operator()(index_t r) const {
+    const float* x = logits.data + r * logits.shape[1];
+    index_t at = 0;
+    for (index_t v = 1; v < logits.shape[1]; ++v) {
+      at = x[v] > x[at] ? v : at;
+    }
+    best[r] = static_cast<token_t>(at);
+  }
+};
+
+/// The place of each row's largest logit, of equal ones the first. logits: [R, V], best: [R].
+template <executor X>
+void largest_logits(const X& exec, tensor_view<const float, 2> logits,
+                    tensor_view<token_t, 1> best) {
+  require(best.shape[0] == logits.shape[0] && logits.shape[1] > 0,
+          "largest_logits: ", best.shape[0], " places for ", logits.shape[0], " rows of ",
+          logits.shape[1]);
+  exec.for_each(logits.shape[0], largest_logit_row{logits, best.data});
+}
+
 }  // namespace zoq

@@ -1,5 +1,5 @@
-// rotary: position enters by turning pairs of a head's coordinates, in GGUF's row order, where a
-// pair is two neighbours (2i, 2i + 1):
+// rotary: position enters by turning pairs of a head's coordinates. Pair i is two neighbours
+// (2i, 2i + 1), GGUF's order for Llama, or of the two halves (i, i + D / 2), the order of Hugging Face:
 //
 //     angle = position * base^(-2i / D);   (a, b) -> (a cos - b sin, a sin + b cos)
 //
@@ -33,6 +33,8 @@ inline std::vector<float> rotary_table(index_t positions, index_t head_size, dou
   return table;
 }
 
+enum class rotary_pairs { neighbours, halves };
+
 /// Turns one row of x. `direction` +1 turns, -1 turns back (the reverse of the turn).
 struct rotary_row {
   tensor_view<float, 2> x;            // [R, H * D]
@@ -40,11 +42,16 @@ struct rotary_row {
   tensor_view<const float, 2> table;  // [positions, D]
   index_t rows_per_branch;
   float direction;
+  bool halves;
 
   ZOQ_HD void operator()(index_t r) const {
     const index_t size = table.shape[1];
     const float* turn = table.data + position[r % rows_per_branch] * size;
     float* row = x.data + r * x.shape[1];
+    if (halves) {
+      turn_halves(row, turn);
+      return;
+    }
     for (index_t head = 0; head < x.shape[1]; head += size) {
       for (index_t i = 0; i < size; i += 2) {
         const float a = row[head + i];
@@ -53,6 +60,21 @@ struct rotary_row {
         const float sine = turn[i + 1] * direction;
         row[head + i] = a * cosine - b * sine;
         row[head + i + 1] = a * sine + b * cosine;
+      }
+    }
+  }
+
+ private:
+  ZOQ_HD void turn_halves(float* row, const float* turn) const {
+    const index_t size = table.shape[1];
+    for (index_t head = 0; head < x.shape[1]; head += size) {
+      for (index_t i = 0; i < size / 2; ++i) {
+        const float a = row[head + i];
+        const float b = row[head + i + size / 2];
+        const float cosine = turn[2 * i];
+        const float sine = turn[2 * i + 1] * direction;
+        row[head + i] = a * cosine - b * sine;
+        row[head + i + size / 2] = a * sine + b * cosine;
       }
     }
   }
@@ -65,14 +87,15 @@ struct rotary_pair {
   ZOQ_HD void operator()(index_t i) const {
     const index_t pairs = all.x.shape[1] / 2, size = all.table.shape[1];
     const index_t r = i / pairs;
-    const float* turn =
-        all.table.data + all.position[r % all.rows_per_branch] * size + 2 * (i % pairs) % size;
-    float* pair = all.x.data + 2 * i;
-    const float a = pair[0];
-    const float b = pair[1];
+    const index_t in_head = 2 * (i % pairs) % size;  // twice the pair's number in its head
+    const float* turn = all.table.data + all.position[r % all.rows_per_branch] * size + in_head;
+    float* first = all.x.data + 2 * i - (all.halves ? in_head / 2 : 0);
+    float* second = first + (all.halves ? size / 2 : 1);
+    const float a = *first;
+    const float b = *second;
     const float sine = turn[1] * all.direction;
-    pair[0] = a * turn[0] - b * sine;
-    pair[1] = a * sine + b * turn[0];
+    *first = a * turn[0] - b * sine;
+    *second = a * sine + b * turn[0];
   }
 };
 
@@ -80,12 +103,14 @@ struct rotary_pair {
 /// table: [positions, D]. Throws when the shapes disagree.
 template <executor X>
 void rotary(const X& exec, tensor_view<float, 2> x, tensor_view<const std::int32_t, 1> position,
-            tensor_view<const float, 2> table, float direction = 1.0f) {
+            tensor_view<const float, 2> table, float direction = 1.0f,
+            rotary_pairs pairs = rotary_pairs::neighbours) {
   require(position.shape[0] != 0 && x.shape[0] % position.shape[0] == 0 &&
               x.shape[1] % table.shape[1] == 0,
           "rotary: x is ", x.shape[0], " x ", x.shape[1], " for ", position.shape[0],
           " positions and heads of ", table.shape[1]);
-  const rotary_row all{x, position.data, table, position.shape[0], direction};
+  const rotary_row all{
+      x, position.data, table, position.shape[0], direction, pairs == rotary_pairs::halves};
   if constexpr (on_host<typename X::space>) {
     exec.for_each(x.shape[0], all);
   } else {

@@ -81,4 +81,23 @@ struct packing {
   }
 };
 
+/// The same batch with `rows` rows (of token 0) before every sequence: one segment that all others go on
+/// after, so that positions begin behind it. What reads name moves by as many rows.
+[[nodiscard]] inline packing with_leading_rows(const packing& batch, index_t rows) {
+  packing out;
+  out.add(std::vector<token_t>(static_cast<std::size_t>(rows)));
+  out.tokens.insert(out.tokens.end(), batch.tokens.begin(), batch.tokens.end());
+  for (segment s : batch.segments) {
+    s.first += rows;
+    s.position += rows;
+    s.parent += 1;  // a root's parent is now the first segment
+    out.segments.push_back(s);
+  }
+  for (token_read r : batch.reads) {
+    r.row += rows;
+    out.reads.push_back(r);
+  }
+  return out;
+}
+
 }  // namespace zoq

@@ -78,9 +78,9 @@ struct memory_plan {
 [[nodiscard]] inline index_t planned_places(const llama_config& c, double density) {
   require(density > 0 && density <= 1, "plan: density ", density, " is outside (0, 1]");
   index_t k = 0;
-  for (const matrix_shape& m : layer_matrices(c)) {
+  for (const expected_tensor& m : layer_matrices(c)) {
     const auto n = static_cast<double>(m.rows * m.columns);
-    k += c.layers * std::min(m.rows * m.columns, static_cast<index_t>(density * n * (1 + 1e-12)));
+    k += std::min(m.rows * m.columns, static_cast<index_t>(density * n * (1 + 1e-12)));
   }
   return k;
 }

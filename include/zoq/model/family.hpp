@@ -1,0 +1,148 @@
+// concept model_family: what is to be known of a family of models. Its sizes from a file's metadata,
+// and its tensors by name, each with the place that the forward pass looks for it.
+//
+//     struct my_family {
+//       static constexpr std::string_view name = "mine";     // general.architecture of a GGUF file
+//       static decoder_config config_from(const model_file& file);
+//       static tensor_list tensors(const decoder_config& c);
+//     };
+//     static_assert(model_family<my_family>);
+//
+// With its name in `any_family` (families.hpp), every reader, pass and trainer knows it, as far as its
+// layers are what decoder_config can say. A place without a tensor is a part that is not there: no
+// bias, no norm of queries; `query_key_value` stands for three matrices in one.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/io/model_file.hpp"
+#include "zoq/model/decoder_config.hpp"
+#include "zoq/ops/tensors.hpp"
+
+namespace zoq {
+
+/// The tensors of one layer by number; -1: there is none.
+struct layer_numbers {
+  index_t attention_norm = -1, attention_norm_bias = -1;
+  index_t query = -1, key = -1, value = -1, query_key_value = -1;
+  index_t query_bias = -1, key_bias = -1, value_bias = -1, query_key_value_bias = -1;
+  index_t query_norm = -1, key_norm = -1;  // gains [D], of every head
+  index_t output = -1, output_bias = -1;
+  index_t feed_forward_norm = -1, feed_forward_norm_bias = -1;
+  index_t gate = -1, up = -1, up_bias = -1, down = -1, down_bias = -1;
+};
+
+/// The tensors of a model by number; -1: there is none.
+struct model_numbers {
+  index_t embedding = -1, positions = -1;
+  index_t output_norm = -1, output_norm_bias = -1;
+  index_t head = -1;  // none: tied to the embedding
+};
+
+/// A tensor that a model of a family must have, and its place.
+struct expected_tensor {
+  std::string name;
+  index_t rows = 0, columns = 0;  // [O, C]; a gain or a bias is [1, C]
+  tensor_role role = tensor_role::linear;
+  index_t layer = -1;                          // -1: of the model
+  index_t layer_numbers::*in_layer = nullptr;  // one of these two
+  index_t model_numbers::*in_model = nullptr;
+};
+
+/// A model's tensors in their order: the order of `decoder::tensors()`. Its head comes last.
+class tensor_list {
+ public:
+  /// A tensor of the model.
+  void add(std::string name, tensor_role role, index_t rows, index_t columns,
+           index_t model_numbers::*place) {
+    all_.push_back({std::move(name), rows, columns, role, -1, nullptr, place});
+  }
+  /// A tensor "blk.LAYER.NAME" of a layer.
+  void add(index_t layer, std::string_view name, tensor_role role, index_t rows, index_t columns,
+           index_t layer_numbers::*place) {
+    all_.push_back({text("blk.", layer, ".", name), rows, columns, role, layer, place, nullptr});
+  }
+
+  [[nodiscard]] const std::vector<expected_tensor>& all() const& { return all_; }
+  [[nodiscard]] std::vector<expected_tensor> all() && { return std::move(all_); }
+
+ private:
+  std::vector<expected_tensor> all_;
+};
+
+template <class F>
+concept model_family = requires(const model_file& file, const decoder_config& config) {
+  { F::name } -> std::convertible_to<std::string_view>;
+  { F::config_from(file) } -> std::same_as<decoder_config>;
+  { F::tensors(config) } -> std::same_as<tensor_list>;
+};
+
+/// A file's metadata under the keys of one family: "llama.block_count" as `size("block_count")`.
+/// Every function throws, naming file and key, when the key is missing or its value does not fit.
+class family_metadata {
+ public:
+  family_metadata(const model_file& file, std::string_view family)
+      : file_(file), prefix_(std::string(family) + ".") {}
+
+  [[nodiscard]] std::string key(std::string_view name) const { return prefix_ + std::string(name); }
+  [[nodiscard]] bool has(std::string_view name) const { return file_.has(key(name)); }
+  [[nodiscard]] index_t size(std::string_view name) const {
+    return static_cast<index_t>(file_.get_u64(key(name)));
+  }
+  [[nodiscard]] index_t size(std::string_view name, index_t absent) const {
+    return has(name) ? size(name) : absent;
+  }
+  [[nodiscard]] double number(std::string_view name) const { return file_.get_float(key(name)); }
+
+  /// A number of layers that the file can hold.
+  [[nodiscard]] index_t layers() const {
+    const index_t n = size("block_count");
+    require(n <= static_cast<index_t>(file_.tensors().size()), file_.path(), ": ",
+            key("block_count"), " is ", n, ", the file has ", file_.tensors().size(), " tensors");
+    return n;
+  }
+
+  /// A size of every layer: an array of them, or one number for all.
+  [[nodiscard]] std::vector<index_t> sizes(std::string_view name, index_t layers) const {
+    const std::string wanted = key(name);
+    const auto values = file_.metadata();
+    const auto found = std::find_if(values.begin(), values.end(),
+                                    [&](const gguf_value& v) { return v.key == wanted; });
+    if (found == values.end() || found->kind != gguf_kind::array) {
+      return std::vector<index_t>(static_cast<std::size_t>(layers), size(name));
+    }
+    const std::vector<std::int64_t> all = file_.get_integers(wanted);
+    require(static_cast<index_t>(all.size()) == layers, file_.path(), ": ", wanted, " has ",
+            all.size(), " values, the model ", layers, " layers");
+    return {all.begin(), all.end()};
+  }
+
+  /// Throws unless rotary positions turn whole heads of `head_size`, without scaling.
+  void require_plain_rotary(index_t head_size) const {
+    if (has("rope.dimension_count")) {
+      require(size("rope.dimension_count") == head_size, file_.path(), ": ",
+              key("rope.dimension_count"), " is ", size("rope.dimension_count"),
+              ", only the whole head of ", head_size, " is supported");
+    }
+    if (has("rope.scaling.type")) {
+      const std::string type = file_.get_string(key("rope.scaling.type"));
+      require(type == "none", file_.path(), ": ", key("rope.scaling.type"), " is \"", type,
+              "\", only \"none\" is supported");
+    }
+  }
+
+ private:
+  const model_file& file_;
+  std::string prefix_;
+};
+
+}  // namespace zoq

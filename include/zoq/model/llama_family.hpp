@@ -1,0 +1,86 @@
+// The family of Llama: root-mean-square norms, rotary positions, a gated feed-forward layer, no bias.
+//
+//     h = rms_norm(x);  x += O attention(rotary(Q h), rotary(K h), V h)
+//     h = rms_norm(x);  x += D (silu(G h) * U h)
+//
+// Touvron et al., "Llama 2", arXiv 2307.09288. Names and keys: the GGUF specification. GGUF keeps the
+// rows of Q and K so that rotary pairs are neighbours; weights as Hugging Face stores them have
+// `rotary_halves` set in the config.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+
+#include "zoq/model/family.hpp"
+
+namespace zoq {
+
+struct llama_family {
+  static constexpr std::string_view name = "llama";
+  static constexpr index_t tensors_per_layer = 9;
+
+  static decoder_config config_from(const model_file& file) {
+    const family_metadata in(file, name);
+    decoder_config c;
+    c.family = name;
+    c.layers = in.layers();
+    c.hidden = in.size("embedding_length");
+    c.heads = in.size("attention.head_count");
+    c.kv_heads = in.size("attention.head_count_kv", c.heads);
+    require(c.heads > 0, file.path(), ": ", in.key("attention.head_count"), " is 0");
+    c.head_size = in.size("attention.key_length", c.hidden / c.heads);
+    c.feed_forward = in.size("feed_forward_length");
+    c.context = in.size("context_length");
+    c.vocabulary = file.matrix("token_embd.weight").rows();
+    if (in.has("rope.freq_base")) {
+      c.rope_base = in.number("rope.freq_base");
+    }
+    c.norm_epsilon = static_cast<float>(in.number("attention.layer_norm_rms_epsilon"));
+    c.validate(file.path());
+    in.require_plain_rotary(c.head_size);
+    return c;
+  }
+
+  static tensor_list tensors(const decoder_config& c) {
+    using enum tensor_role;
+    using in_model = model_numbers;
+    using in_layer = layer_numbers;
+    tensor_list out;
+    out.add("token_embd.weight", embedding, c.vocabulary, c.hidden, &in_model::embedding);
+    for (index_t l = 0; l < c.layers; ++l) {
+      const layer_sizes s = c.at(l);
+      const index_t q = s.heads * c.head_size, kv = s.kv_heads * c.head_size;
+      out.add(l, "attn_norm.weight", norm, 1, c.hidden, &in_layer::attention_norm);
+      out.add(l, "attn_q.weight", linear, q, c.hidden, &in_layer::query);
+      out.add(l, "attn_k.weight", linear, kv, c.hidden, &in_layer::key);
+      out.add(l, "attn_v.weight", linear, kv, c.hidden, &in_layer::value);
+      out.add(l, "attn_output.weight", linear, c.hidden, q, &in_layer::output);
+      out.add(l, "ffn_norm.weight", norm, 1, c.hidden, &in_layer::feed_forward_norm);
+      out.add(l, "ffn_gate.weight", linear, s.feed_forward, c.hidden, &in_layer::gate);
+      out.add(l, "ffn_up.weight", linear, s.feed_forward, c.hidden, &in_layer::up);
+      out.add(l, "ffn_down.weight", linear, c.hidden, s.feed_forward, &in_layer::down);
+    }
+    out.add("output_norm.weight", norm, 1, c.hidden, &in_model::output_norm);
+    out.add("output.weight", head, c.vocabulary, c.hidden, &in_model::head);
+    return out;
+  }
+};
+static_assert(model_family<llama_family>);
+
+/// The numbers of the nine tensors of layer l of any Llama.
+[[nodiscard]] constexpr layer_numbers llama_layer(index_t l) {
+  const index_t first = 1 + l * llama_family::tensors_per_layer;
+  layer_numbers n;
+  n.attention_norm = first;
+  n.query = first + 1;
+  n.key = first + 2;
+  n.value = first + 3;
+  n.output = first + 4;
+  n.feed_forward_norm = first + 5;
+  n.gate = first + 6;
+  n.up = first + 7;
+  n.down = first + 8;
+  return n;
+}
+
+}  // namespace zoq
