@@ -46,13 +46,28 @@ inline std::vector<float> unset(index_t n) { return std::vector<float>(at(n), -1
 template <class X>
 class packed_on {
  public:
-  packed_on(const X& exec, const any_packed& w)
-      : bytes_(exec, std::vector<std::byte>(w.bytes(), w.bytes() + w.byte_count())),
-        view_(packed_as(w.format().gguf_type, bytes_.view(w.byte_count()).data, w.rows(),
-                        w.columns(), "test")) {}
+  packed_on(const X& exec, const any_packed& w) : bytes_(exec, together(w)), view_(w) {
+    const std::byte* here = bytes_.view(w.byte_count()).data;
+    const format_info format = w.format();
+    view_ = packed_as(format.name, here,
+                      format.row_bytes == 0 ? nullptr : here + format.bytes(w.rows(), w.columns()),
+                      w.rows(), w.columns(), "test");
+  }
   [[nodiscard]] const any_packed& view() const { return view_; }
 
  private:
+  // Blocks, and behind them what the rows own: of these formats a multiple of 4 bytes.
+  static std::vector<std::byte> together(const any_packed& packed) {
+    return packed.visit([]<class S>(const packed_view<S>& w) {
+      const auto* blocks = reinterpret_cast<const std::byte*>(w.blocks);
+      const auto* rows = reinterpret_cast<const std::byte*>(w.row_data);
+      const index_t own = rows == nullptr ? 0 : w.shape[0] * row_bytes_of<S>;
+      std::vector<std::byte> out(blocks, blocks + (w.byte_count() - own));
+      out.insert(out.end(), rows, rows + own);
+      return out;
+    });
+  }
+
   on<X, std::byte> bytes_;
   any_packed view_;
 };

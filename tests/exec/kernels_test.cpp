@@ -17,6 +17,7 @@
 
 using zoq::index_t;
 using zoq::instruction_set;
+using zoq::detail::any_row_panels;
 using zoq::detail::output_rows;
 using zoq::detail::slot_range;
 using zoq::detail::turned_rows;
@@ -278,12 +279,22 @@ TEST_CASE_TEMPLATE("kernels: a panel of packed rows holds the bits that decode g
   zoq::formats::for_each([]<class S>(S) {
     // Less than a panel, and more; from the beginning of the row and from its middle; wild scales,
     // subnormal, infinite and NaN, with the columns of one block or of two and a bit.
-    constexpr index_t outputs = P::width + 5, columns = 3 * 32 + (S::block_size == 1 ? 7 : 0);
+    // Formats without kernels of their own begin where the stretches of their source do.
+    constexpr index_t stretch = zoq::has_own_kernels<S> ? 32 : any_row_panels::granule();
+    constexpr index_t tail = S::block_size == 1 ? 7 : stretch == 32 ? 0 : index_t{S::block_size};
+    constexpr index_t outputs = P::width + 5, columns = (stretch == 32 ? 3 : 2) * stretch + tail;
     zoq::test::packed_matrix<S> w(outputs, columns, 1);
     w.blocks = zoq::test::wild_blocks<S>(outputs * (columns / S::block_size), 2);
     const std::vector<float> decoded = w.decoded();
-    const zoq::detail::row_panels<S> source{w.view()};
-    for (const index_t begin : {0, 32}) {
+    const zoq::any_packed any = w.any();
+    const auto source = [&] {
+      if constexpr (zoq::has_own_kernels<S>) {
+        return zoq::detail::row_panels<S>{w.view()};
+      } else {
+        return any_row_panels(any);
+      }
+    }();
+    for (const index_t begin : {index_t{0}, stretch}) {
       for (const index_t first : {index_t{0}, P::width}) {
         const index_t depth = columns - begin;
         std::vector<float> panel(static_cast<std::size_t>(depth * P::width));

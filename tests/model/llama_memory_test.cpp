@@ -25,6 +25,9 @@ zoq::format_info format(std::string_view name) { return *zoq::find_format(name);
 
 TEST_CASE("weights_of: the stored bytes of a model, from its sizes and from its tensors") {
   zoq::formats::for_each([]<class S>(S) {
+    if (32 % S::block_size != 0) {  // too wide for the tiny model
+      return;
+    }
     CAPTURE(S::name);
     for (const bool tied : {false, true}) {
       const llama model = tiny_llama({.format = S::name, .tied = tied}).model();

@@ -95,7 +95,7 @@ TEST_CASE("llama: open reads sizes, numbers, roles and weights") {
 
 TEST_CASE("llama: every format is opened where it lies, file and memory have one hash") {
   const temporary_folder folder;
-  for (const auto format : format_names()) {
+  for (const auto format : gguf_format_names()) {
     CAPTURE(format);
     const tiny_llama tiny({.format = format});
     tiny.write(folder / "m.gguf");

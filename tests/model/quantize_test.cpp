@@ -68,7 +68,7 @@ std::string refusal(const temporary_folder& folder, const tiny_llama& tiny,
 
 TEST_CASE("quantize_file: a float model becomes, to the byte, the model encoded in memory") {
   for (const bool tied : {false, true}) {
-    for (const std::string_view format : format_names()) {
+    for (const std::string_view format : gguf_format_names()) {
       CAPTURE(format);
       const temporary_folder folder;
       tiny_llama({.config = small_config(), .tied = tied}).write(folder / "f32.gguf");

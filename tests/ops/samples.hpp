@@ -51,23 +51,44 @@ inline packed_matrix pack(std::string_view format, std::span<const float> values
       return;
     }
     std::vector<typename S::block> blocks(at(rows * columns / S::block_size));
-    typename S::row row{};
+    std::vector<typename S::row> tables(at(rows));
     for (index_t o = 0; o < rows; ++o) {
-      S::encode(values.data() + o * columns, nullptr, columns, row,
+      S::encode(values.data() + o * columns, nullptr, columns, tables[at(o)],
                 blocks.data() + o * (columns / S::block_size));
     }
     const auto from = std::as_bytes(std::span<const typename S::block>(blocks));
     out.bytes = std::make_shared<std::vector<std::byte>>(from.begin(), from.end());
-    out.view = packed_as(S::gguf_type, out.bytes->data(), rows, columns, "test");
+    const std::byte* row_data = nullptr;
+    if constexpr (zoq::row_bytes_of<S> !=
+                  0) {  // behind the blocks, whose bytes are a multiple of 4
+      const auto own = std::as_bytes(std::span<const typename S::row>(tables));
+      out.bytes->insert(out.bytes->end(), own.begin(), own.end());
+      row_data = out.bytes->data() + from.size();
+    }
+    out.view = packed_as(S::name, out.bytes->data(), row_data, rows, columns, "test");
   });
   require(out.bytes != nullptr, "test: no format ", format);
   return out;
 }
 
-/// The names of all formats.
-inline std::vector<std::string_view> format_names() {
+/// The names of all formats whose block divides rows of so many columns.
+inline std::vector<std::string_view> format_names(index_t columns = 32) {
   std::vector<std::string_view> out;
-  formats::for_each([&]<class S>(S) { out.push_back(S::name); });
+  formats::for_each([&]<class S>(S) {
+    if (columns % S::block_size == 0) {
+      out.push_back(S::name);
+    }
+  });
+  return out;
+}
+/// Those that GGUF files can hold.
+inline std::vector<std::string_view> gguf_format_names(index_t columns = 32) {
+  std::vector<std::string_view> out;
+  formats::for_each([&]<class S>(S) {
+    if (columns % S::block_size == 0 && S::gguf_type != no_gguf_type) {
+      out.push_back(S::name);
+    }
+  });
   return out;
 }
 

@@ -34,6 +34,32 @@ std::vector<float> decoded(const std::vector<typename S::block>& blocks) {
   return out;
 }
 
+/// A row through the format and back, with what the row owns.
+template <quant_scheme S>
+std::vector<float> through(const std::vector<float>& x, const float* importance = nullptr) {
+  std::vector<typename S::block> blocks(x.size() / static_cast<std::size_t>(S::block_size));
+  typename S::row row{};
+  S::encode(x.data(), importance, static_cast<index_t>(x.size()), row, blocks.data());
+  std::vector<float> out(x.size());
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    S::decode(row, blocks[b], out.data() + b * static_cast<std::size_t>(S::block_size));
+  }
+  return out;
+}
+
+/// Root of sum w (a - b)^2 / sum w b^2; all w 1 where there is no importance.
+inline double relative_to(const std::vector<float>& a, const std::vector<float>& b,
+                          const float* importance = nullptr) {
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double w = importance == nullptr ? 1.0 : static_cast<double>(importance[i]);
+    const double off = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    difference += w * off * off;
+    size += w * static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  return std::sqrt(difference / size);
+}
+
 /// The value of a binary16 number by its definition, in double.
 inline double f16_value(f16 h) {
   const unsigned exponent = h.bits >> 10 & 31u;

@@ -42,7 +42,8 @@ static_assert(std::is_trivially_copyable_v<packed_view<zoq::q4_1>>);
 static_assert(zoq::quant_scheme<table_of_4>);
 
 TEST_CASE_TEMPLATE("packed_view: rows of blocks, one after another", S, zoq::f32_format,
-                   zoq::f16_format, zoq::bf16_format, zoq::q8_0, zoq::q4_0, zoq::q4_1) {
+                   zoq::f16_format, zoq::bf16_format, zoq::q8_0, zoq::q4_0, zoq::q4_1, zoq::q5_0,
+                   zoq::q5_1) {
   const packed_matrix<S> matrix(5, 96, 1);
   const packed_view<S> w = matrix.view();
   const index_t blocks = 96 / S::block_size;

@@ -40,13 +40,32 @@ std::vector<typename S::block> random_blocks(index_t count, seed_t seed) {
     const double u = static_cast<double>(random_word(seed + 1, word++)) * 0x1p-31 - 1;  // [-1, 1)
     const auto scale = static_cast<float>(std::copysign(0.01 + 0.01 * std::fabs(u), u));
     if constexpr (requires { block.d; }) {
-      block.d = to_f16(scale);
+      block.d = to_f16(S::block_size == 256 ? scale / 32 : scale);  // times a step of 6 bits or 7
       if constexpr (requires { block.m; }) {
         block.m = to_f16(-7 * scale);
       }
-    } else {
+      if constexpr (requires { block.least; }) {
+        block.least = to_f16(scale / 4);
+      }
+    } else if constexpr (requires { block.largest; }) {
+      block.largest = 8 * std::fabs(scale);
+    } else if constexpr (S::block_size == 1) {
       typename S::row row;
       S::encode(&scale, nullptr, 1, row, &block);
+    }
+  }
+  return out;
+}
+
+/// What rows own, where they own tables: numbers of [-0.15, 0.15).
+template <quant_scheme S>
+std::vector<typename S::row> random_row_data(index_t count, seed_t seed) {
+  std::vector<typename S::row> out(static_cast<std::size_t>(count));
+  if constexpr (row_bytes_of<S> != 0) {
+    constexpr std::size_t entries = sizeof(out[0].table) / sizeof(float);
+    const auto values = uniform(count * static_cast<index_t>(entries), seed, -0.15, 0.15);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      out[i / entries].table[i % entries] = values[i];
     }
   }
   return out;
@@ -56,12 +75,18 @@ std::vector<typename S::block> random_blocks(index_t count, seed_t seed) {
 template <quant_scheme S>
 struct packed_matrix {
   std::vector<typename S::block> blocks;
+  std::vector<typename S::row> row_data;  // used where rows own something
   index_t rows = 0, columns = 0;
 
   packed_matrix(index_t o, index_t c, seed_t seed)
-      : blocks(random_blocks<S>(o * (c / S::block_size), seed)), rows(o), columns(c) {}
+      : blocks(random_blocks<S>(o * (c / S::block_size), seed)),
+        row_data(random_row_data<S>(o, seed + 2)),
+        rows(o),
+        columns(c) {}
 
-  [[nodiscard]] packed_view<S> view() const { return {blocks.data(), nullptr, {rows, columns}}; }
+  [[nodiscard]] packed_view<S> view() const {
+    return {blocks.data(), row_bytes_of<S> == 0 ? nullptr : row_data.data(), {rows, columns}};
+  }
   [[nodiscard]] any_packed any() const { return {view()}; }
   [[nodiscard]] std::vector<float> decoded() const {  // [O, C]
     std::vector<float> out(static_cast<std::size_t>(rows * columns));

@@ -19,9 +19,10 @@ using zoq::encoding_error;
 using zoq::index_t;
 using zoq::requantize;
 
-#define ZOQ_TEST_SCHEMES \
-  zoq::f32_format, zoq::f16_format, zoq::bf16_format, zoq::q8_0, zoq::q4_0, zoq::q4_1
-#define ZOQ_TEST_BLOCK_SCHEMES zoq::q8_0, zoq::q4_0, zoq::q4_1
+// Of the GGUF formats those that fit 64 columns.
+#define ZOQ_TEST_SCHEMES                                                                          \
+  zoq::f32_format, zoq::f16_format, zoq::bf16_format, zoq::q8_0, zoq::q4_0, zoq::q4_1, zoq::q5_0, \
+      zoq::q5_1
 
 namespace {
 
@@ -177,4 +178,75 @@ TEST_CASE("requantize: slips are named") {
   const auto f32 = zoq::info_of<zoq::f32_format>();
   CHECK(message_of([&] { requantize(as_matrix(x, 2, 48), f32, 1, 2, "w", out, error); }) ==
         "w: 1000 bytes for rows 1 to 2 of 2, wanted 384");
+}
+
+TEST_CASE("requantize: what rows own goes beside the blocks, row by row") {
+  const std::vector<float> x = uniform(5 * 64, 9), importance = uniform(5 * 64, 10, 0, 1);
+  const zoq::format_info to = zoq::info_of<zoq::lut4>();
+  std::vector<std::byte> blocks(static_cast<std::size_t>(to.bytes(5, 64))), tables(5 * 64);
+  encoding_error of_all, of_each;
+  requantize(as_matrix(x, 5, 64), to, 0, 5, "x", blocks, tables, importance, of_all);
+  for (index_t o = 0; o < 5; ++o) {
+    const auto at = static_cast<std::size_t>(o);
+    std::vector<std::byte> block(static_cast<std::size_t>(to.bytes(1, 64))), table(64);
+    requantize(as_matrix(x, 5, 64), to, o, 1, "x", block, table,
+               std::span(importance).subspan(64 * at, 64), of_each);
+    CHECK(std::memcmp(block.data(), blocks.data() + at * block.size(), block.size()) == 0);
+    CHECK(std::memcmp(table.data(), tables.data() + at * 64, 64) == 0);
+  }
+  CHECK(of_all.difference_squares == of_each.difference_squares);
+  CHECK(of_all.weighted_difference_squares == of_each.weighted_difference_squares);
+
+  const auto packed = zoq::packed_as("lut4", blocks.data(), tables.data(), 5, 64, "x");
+  double weighted = 0, all = 0;
+  for (index_t o = 0; o < 5; ++o) {
+    float y[64];
+    packed.visit([&](const auto& w) { zoq::decode_row(w, o, y); });
+    for (index_t c = 0; c < 64; ++c) {
+      const auto i = static_cast<std::size_t>(64 * o + c);
+      const double off = static_cast<double>(y[c]) - static_cast<double>(x[i]);
+      weighted += static_cast<double>(importance[i]) * off * off;
+      all += static_cast<double>(importance[i]) * static_cast<double>(x[i]) *
+             static_cast<double>(x[i]);
+    }
+  }
+  CHECK(of_all.weighted() == doctest::Approx(std::sqrt(weighted / all)));
+}
+
+TEST_CASE("requantize: a weight of importance 0 widens no range and is in no error") {
+  for (const char* format :
+       {"f16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "nf4", "lut4", "lut3"}) {
+    CAPTURE(format);
+    const zoq::format_info to = *zoq::find_format(std::string_view(format));
+    std::vector<float> x = uniform(2 * 64, 11), matters(x.size(), 1.0f);
+    matters[70] = 0;
+    encoding_error small, large;
+    const auto blocks_of = [&](float kept, encoding_error& error) {
+      x[70] = kept;
+      std::vector<std::byte> out(static_cast<std::size_t>(to.bytes(2, 64)));
+      std::vector<std::byte> tables(static_cast<std::size_t>(2 * to.row_bytes));
+      requantize(as_matrix(x, 2, 64), to, 0, 2, "x", out, tables, matters, error);
+      out.insert(out.end(), tables.begin(), tables.end());
+      return out;
+    };
+    CHECK(blocks_of(0.5f, small) == blocks_of(1e30f, large));
+    CHECK(small.squares == large.squares);
+    CHECK(small.difference_squares == large.difference_squares);
+  }
+}
+
+TEST_CASE("requantize: slips of importance and of what rows own are named") {
+  const std::vector<float> x = uniform(2 * 64, 12), importance(64, 1.0f);
+  const zoq::format_info to = zoq::info_of<zoq::lut4>();
+  std::vector<std::byte> out(static_cast<std::size_t>(to.bytes(2, 64))), tables(128);
+  encoding_error error;
+  const auto said = [&](std::span<std::byte> rows, std::span<const float> weights) {
+    return message_of(
+        [&] { requantize(as_matrix(x, 2, 64), to, 0, 2, "w", out, rows, weights, error); });
+  };
+  CHECK(said(tables, {}).empty());
+  CHECK(said({}, {}) == "w: 0 bytes for what 2 rows of lut4 own, wanted 128");
+  CHECK(said(tables, importance) == "w: 64 values of importance for 2 x 64 weights");
+  CHECK(message_of([&] { requantize(as_matrix(x, 2, 64), to, 0, 2, "w", out, error); }) ==
+        "w: lut4 is no format of GGUF files");
 }

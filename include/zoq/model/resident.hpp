@@ -35,10 +35,7 @@ class resident_weights {
     for (const model_tensor& t : tensors) {
       if constexpr (copied) {
         t.weight.visit([&]<class S>(packed_view<S> w) {
-          w.blocks = all->keep(exec, w.blocks, w.shape[0] * w.blocks_per_row());
-          if (w.row_data != nullptr) {
-            w.row_data = all->keep(exec, w.row_data, w.shape[0]);
-          }
+          all->keep(exec, w);
           all->weights.push_back({w});
         });
       } else {
@@ -66,13 +63,23 @@ class resident_weights {
     std::vector<any_packed> weights;                           // by tensor number
     std::vector<buffer<std::byte, typename X::space>> memory;  // that they view
 
-    template <class T>
-    const T* keep(const X& exec, const T* host, index_t n) {
-      const index_t bytes = n * static_cast<index_t>(sizeof(T));
-      memory.push_back(exec.template allocate<std::byte>(bytes));
+    // The blocks of w, and behind them what its rows own, from the host to one buffer.
+    template <quant_scheme S>
+    void keep(const X& exec, packed_view<S>& w) {
+      using row = typename S::row;
+      constexpr auto unit = static_cast<index_t>(alignof(row));
+      const index_t blocks =
+          packed_view<S>{w.blocks, nullptr, {w.shape[0], w.shape[1]}}.byte_count();
+      const index_t rows = w.byte_count() - blocks;
+      const index_t before_rows = rows == 0 ? blocks : (blocks + unit - 1) / unit * unit;
+      memory.push_back(exec.template allocate<std::byte>(before_rows + rows));
       std::byte* here = memory.back().data();
-      exec.upload(reinterpret_cast<const std::byte*>(host), bytes, here);
-      return reinterpret_cast<const T*>(here);
+      exec.upload(reinterpret_cast<const std::byte*>(w.blocks), blocks, here);
+      w.blocks = reinterpret_cast<const typename S::block*>(here);
+      if (rows != 0) {
+        exec.upload(reinterpret_cast<const std::byte*>(w.row_data), rows, here + before_rows);
+        w.row_data = reinterpret_cast<const row*>(here + before_rows);
+      }
     }
   };
   std::shared_ptr<const contents> all_;
