@@ -9,10 +9,12 @@
 #include "exec/executors.hpp"
 #include "exec/linear_case.hpp"
 #include "exec/stacked_case.hpp"
-#include "executors.hpp"
 #include "quant/encoding.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
+#ifdef ZOQ_TEST_OMP
+#include "zoq/exec/omp.hpp"
+#endif
 
 using zoq::cpu;
 using zoq::index_t;
@@ -65,10 +67,13 @@ TEST_CASE_TEMPLATE("formats: products have the bits of the decoded values, on a 
     const linear_case<S> test = case_of<S>(shape);
     has_bits_of_floats(test, zoq::serial{});
     const auto oracle = test.forward(zoq::serial{}), back = test.to_input(zoq::serial{});
-    for_each_cpu([&](const cpu& exec) {
+    for_each_policy([&](const zoq::cpu_options& options) {
+      const cpu exec(with_threads(options, 3));
       has_bits_of_floats(test, exec);
       // Rounding of inputs and weights: 2^-8 each of bf16, a 254th of i8's largest of 64.
-      const double bound = exec.products() == zoq::compute::f32 ? 1e-5 : 3e-2;
+      // A single output may be a small difference of large products.
+      const bool one = shape[1] == 1;
+      const double bound = exec.products() == zoq::compute::f32 ? 1e-5 : one ? 0.3 : 3e-2;
       CHECK(relative_to(test.forward(exec), oracle) < bound);
       CHECK(relative_to(test.to_input(exec), back) < 1e-5);
     });
@@ -102,7 +107,8 @@ TEST_CASE_TEMPLATE("formats: pairs of branches and a part have the bits of the d
   const auto x = near_pairs(branches, rows, columns, 1e-3, 2);
   const entries added(every_entry(0, outputs, columns, 37), columns, branches, 3);
   const zoq::sparse_part part = added.part();
-  for_each_cpu([&](const cpu& exec) {
+  for_each_policy([&](const zoq::cpu_options& options) {
+    const cpu exec(options);
     CHECK(same_bits(stacked_product(exec, {branches, true}, x, w.any(), &part),
                     stacked_product(exec, {branches, true}, x, floats.any(), &part)));
   });
