@@ -225,12 +225,12 @@ TEST_CASE("quantize_file: metadata goes over, but for what must change") {
 
 TEST_CASE("quantize_file: every format of the list has its file type") {
   // Names and numbers from the GGUF specification's table of general.file_type.
-  CHECK(zoq::file_format_named("f32").gguf_file_type == 0);
-  CHECK(zoq::file_format_named("f16").gguf_file_type == 1);
-  CHECK(zoq::file_format_named("q4_0").gguf_file_type == 2);
-  CHECK(zoq::file_format_named("q4_1").gguf_file_type == 3);
-  CHECK(zoq::file_format_named("q8_0").gguf_file_type == 7);
-  CHECK(zoq::file_format_named("bf16").gguf_file_type == 32);
+  CHECK(zoq::format_named("f32").gguf_file_type == 0);
+  CHECK(zoq::format_named("f16").gguf_file_type == 1);
+  CHECK(zoq::format_named("q4_0").gguf_file_type == 2);
+  CHECK(zoq::format_named("q4_1").gguf_file_type == 3);
+  CHECK(zoq::format_named("q8_0").gguf_file_type == 7);
+  CHECK(zoq::format_named("bf16").gguf_file_type == 32);
 }
 
 TEST_CASE("quantize_file: refuses what it cannot do, names it, and writes nothing") {

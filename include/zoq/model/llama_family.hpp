@@ -36,6 +36,8 @@ struct llama_family {
       c.rope_base = in.number("rope.freq_base");
     }
     c.norm_epsilon = static_cast<float>(in.number("attention.layer_norm_rms_epsilon"));
+    // A reader's own key: Hugging Face keeps the two coordinates of a pair half a head apart.
+    c.rotary_halves = file.has("zoq.rotary_halves") && file.get_bool("zoq.rotary_halves");
     c.validate(file.path());
     in.require_plain_rotary(c.head_size);
     return c;
