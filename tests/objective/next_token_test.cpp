@@ -44,3 +44,9 @@ TEST_CASE("next_token: wants one continuation") {
   CHECK(error_of({{1}, {{}}, 0}) == "a continuation is empty");
   CHECK(error_of({{}, {{2}}, 0}).find("is empty") != std::string::npos);
 }
+
+TEST_CASE("next_token: every read weighs -1/n") {
+  std::vector<double> weights(4, 9.0);
+  next_token::read_weights({}, std::vector<double>{-1, -0.5, -2.5, -4}, weights);
+  CHECK(weights == std::vector<double>(4, -0.25));
+}

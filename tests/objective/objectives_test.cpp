@@ -29,3 +29,12 @@ TEST_CASE("objectives: one that only has a loss chooses nothing") {
   CHECK(next.loss(row, scores) == zoq::next_token::loss(row, scores));
   CHECK(next.choice(row, scores) == -1);
 }
+
+TEST_CASE("objectives: the chosen one's read weights") {
+  const zoq::example row{{1, 2, 3}, {{4}, {5, 6}}, 1};
+  const std::vector<double> scores = {-1.0, -0.5, -0.25};
+  std::vector<double> chosen(3), alone(3);
+  zoq::any_objective(zoq::option_likelihood{}).read_weights(row, scores, chosen);
+  zoq::option_likelihood{}.read_weights(row, scores, alone);
+  CHECK(chosen == alone);
+}

@@ -98,3 +98,22 @@ TEST_CASE("option_likelihood: rows that do not suit are refused") {
   CHECK(batch.empty());
   CHECK(error_of({{1}, {{2}, {}}, 0}) == "a continuation is empty");
 }
+
+TEST_CASE("option_likelihood: read weights are the loss's central differences") {
+  for (const option_score how : {option_score::mean, option_score::sum}) {
+    const option_likelihood objective{how};
+    for (const index_t answer : {0, 1, 2}) {
+      std::vector<double> weights(scores.size(), 9.0);
+      objective.read_weights(row(answer), scores, weights);
+      for (std::size_t i = 0; i < scores.size(); ++i) {
+        constexpr double h = 1e-5;  // h^2 and the rounding 1e-16 / h stay below 1e-9
+        std::vector<double> up = scores, down = scores;
+        up[i] += h;
+        down[i] -= h;
+        const double wanted =
+            (objective.loss(row(answer), up) - objective.loss(row(answer), down)) / (2 * h);
+        CHECK(std::fabs(weights[i] - wanted) <= 1e-9);
+      }
+    }
+  }
+}
