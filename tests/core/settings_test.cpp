@@ -75,6 +75,6 @@ TEST_CASE("a wrong text is refused with what was found and what was wanted") {
   CHECK(message("rich:probes=1.5") == "thing rich: probes is \"1.5\", wanted a whole number");
   CHECK(message("rich:every=-1") == "thing rich: every is \"-1\", wanted a whole number");
   CHECK(message("rich:quick=yes") == "thing rich: quick is \"yes\", wanted true or false");
-  CHECK(message("rich:rate") == "thing \"rich:rate\": \"rate\" is no setting=value");
-  CHECK(message("rich:rate=1,rate=2") == "thing \"rich:rate=1,rate=2\": rate is given twice");
+  CHECK(message("rich:rate") == "thing rich: \"rate\" is no setting=value");
+  CHECK(message("rich:rate=1,rate=2") == "thing rich: rate is given twice");
 }

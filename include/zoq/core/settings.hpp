@@ -93,8 +93,8 @@ bool has_setting(const P& policy, std::string_view name) {
   return found;
 }
 
-/// Sets one setting from text. Throws, naming `what`, the policy and its settings, when there is none
-/// of this name or the text is no value of its type.
+/// Sets one setting from text. Throws, naming `what` and its settings, when there is none of this name or
+/// the text is no value of its type.
 template <class P>
 void set_setting(P& policy, std::string_view what, std::string_view name, std::string_view value) {
   bool found = false;
@@ -103,34 +103,46 @@ void set_setting(P& policy, std::string_view what, std::string_view name, std::s
     known += (known.empty() ? "" : ", ") + std::string(one);
     if (one == name) {
       found = true;
-      require(detail::read_setting(value, member), what, " ", P::name, ": ", name, " is \"", value,
-              "\", wanted ", detail::kind_of_setting<T>());
+      require(detail::read_setting(value, member), what, ": ", name, " is \"", value, "\", wanted ",
+              detail::kind_of_setting<T>());
     }
   });
-  require(found, what, " ", P::name, " has no setting \"", name,
+  require(found, what, " has no setting \"", name,
           "\": ", known.empty() ? std::string("it has none") : known);
 }
 
+/// Sets what "setting=value,setting=value" says; an empty text sets nothing. Throws as set_setting does,
+/// and on a setting that comes twice.
+template <class P>
+void set_settings(P& policy, std::string_view what, std::string_view text) {
+  std::string seen = ",";
+  while (!text.empty()) {
+    const std::size_t comma = text.find(',');
+    const std::string_view one = text.substr(0, comma);
+    const std::size_t equals = one.find('=');
+    require(equals != one.npos, what, ": \"", one, "\" is no setting=value");
+    const std::string_view name = one.substr(0, equals);
+    const std::string entry = std::string(",").append(name).append(",");
+    require(seen.find(entry) == seen.npos, what, ": ", name, " is given twice");
+    seen += entry.substr(1);
+    set_setting(policy, what, name, one.substr(equals + 1));
+    text = comma == text.npos ? std::string_view() : text.substr(comma + 1);
+  }
+}
+
 /// The policy that a text names: "name" or "name:setting=value,setting=value", the others as they are by
-/// default. `what` is used in messages ("optimizer"). Throws on an unknown name, an unknown setting, one
-/// that comes twice, and a value of the wrong type.
+/// default. `what` is used in messages ("optimizer"). Throws on an unknown name, and as set_settings.
 template <class Variant>
 Variant policy_named(std::string_view what, std::string_view text) {
   const std::size_t colon = text.find(':');
   Variant out = choice_named<Variant>(what, text.substr(0, colon));
-  std::string_view rest = colon == text.npos ? std::string_view() : text.substr(colon + 1);
-  std::string seen = ",";
-  while (!rest.empty()) {
-    const std::size_t comma = rest.find(',');
-    const std::string_view one = rest.substr(0, comma);
-    const std::size_t equals = one.find('=');
-    require(equals != one.npos, what, " \"", text, "\": \"", one, "\" is no setting=value");
-    const std::string_view name = one.substr(0, equals);
-    const std::string entry = std::string(",").append(name).append(",");
-    require(seen.find(entry) == seen.npos, what, " \"", text, "\": ", name, " is given twice");
-    seen += entry.substr(1);
-    std::visit([&](auto& policy) { set_setting(policy, what, name, one.substr(equals + 1)); }, out);
-    rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 1);
+  if (colon != text.npos) {
+    std::visit(
+        [&]<class P>(P& policy) {
+          set_settings(policy, std::string(what).append(" ").append(P::name),
+                       text.substr(colon + 1));
+        },
+        out);
   }
   return out;
 }
