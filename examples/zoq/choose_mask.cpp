@@ -2,10 +2,11 @@
 #include "choose_mask.hpp"
 
 #include <iostream>
+#include <zoq/data/row_order.hpp>
 #include <zoq/data/windows.hpp>
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
-#include <zoq/score/simple.hpp>
+#include <zoq/score/scores.hpp>
 #include <zoq/sparse/top_k.hpp>
 
 #include "interrupt.hpp"
@@ -15,14 +16,69 @@
 
 namespace zoq::cli {
 
+namespace {
+
+/// Windows of the text, chosen by the seed.
+std::vector<std::vector<token_t>> windows_of(const model_options& common, const opened_model& m,
+                                             const mask_options& options, index_t samples) {
+  const std::vector<token_t> tokens = read_text(options.source, m.words, common.mode());
+  std::vector<index_t> first;
+  try {
+    first = choose_windows(static_cast<index_t>(tokens.size()),
+                           {samples, options.length, options.seed});
+  } catch (const error& e) {
+    fail(options.source, ": ", e.what());
+  }
+  if (static_cast<index_t>(first.size()) < samples) {
+    std::cerr << "zoq: " << options.source << " has only " << first.size() << " windows of "
+              << options.length << " tokens, " << samples << " were asked for\n";
+  }
+  require(options.length <= m.model.config().context, "windows of ", options.length,
+          " tokens are longer than the model's context of ", m.model.config().context);
+  return windows_at(tokens, first, options.length);
+}
+
+/// Some rows, chosen by the seed.
+task_rows some_rows(const model_options& common, const opened_model& m, const mask_options& options,
+                    index_t samples) {
+  task_rows out = read_task(options.source, m, common.mode(), {});
+  const auto all = static_cast<index_t>(out.rows.size());
+  std::vector<example> some;
+  for (const index_t i : row_order(all, std::min(samples, all), options.seed).batch(0)) {
+    some.push_back(std::move(out.rows[static_cast<std::size_t>(i)]));
+  }
+  out.rows = std::move(some);
+  return out;
+}
+
+/// A window is a row of running text.
+task_rows as_rows(const std::vector<std::vector<token_t>>& windows) {
+  task_rows out{{}, next_token{}};
+  for (const auto& window : windows) {
+    example row;
+    row.prompt.assign(window.begin(), window.begin() + 1);
+    row.continuations.emplace_back(window.begin() + 1, window.end());
+    out.rows.push_back(std::move(row));
+  }
+  return out;
+}
+
+bool needs_samples(const score_entry& s) { return s.needs_text || s.needs_rows; }
+
+}  // namespace
+
 void mask_options::add_to(CLI::App& app, const char* samples_name, const char* length_name) {
   app.add_option("--density", density, "Share of the weights of linear layers that is tuned")
       ->capture_default_str();
   app.add_option("--scope", scope, "Take that share of each matrix, or of all weights together")
       ->check(CLI::IsMember({"matrix", "global"}))
       ->capture_default_str();
-  app.add_option(samples_name, samples, "Windows of text for the fisher score")
-      ->check(CLI::PositiveNumber)
+  app.add_option("--score-settings", settings, "Settings of the score, as name=value,name=value");
+  app.add_option(
+         samples_name, samples,
+         "Windows of text, or rows, that the score sees; 0: 48, and 4 where each costs forwards "
+         "for every matrix")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option(length_name, length, "Tokens of each window")
       ->check(CLI::Range(index_t{2}, index_t{1} << 20))
@@ -32,52 +88,67 @@ void mask_options::add_to(CLI::App& app, const char* samples_name, const char* l
 void mask_options::validate() const {
   require_option(density > 0 && density <= 1, "--density",
                  text("wanted a number above 0 and at most 1, found ", density));
+  if (score.empty()) {
+    return;
+  }
+  const score_entry& s = score_named(score);
+  require_option(!needs_samples(s) || !source.empty(), "--mask",
+                 text("the score ", score, " needs ",
+                      s.needs_text && s.needs_rows ? "a text, or rows (a .jsonl file)"
+                      : s.needs_text               ? "a text"
+                                                   : "rows (a .jsonl file)"));
+  require_option(
+      !needs_samples(s) || (of_rows() ? s.needs_rows : s.needs_text), "--mask",
+      text("the score ", score, of_rows() ? " takes no rows: " : " takes no text: ", source));
+}
+
+bool mask_options::read(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  const std::string_view name = text.substr(0, colon);
+  for (const score_entry& s : score_entries) {
+    if (s.name == name) {
+      score = name;
+      source = colon == text.npos ? "" : text.substr(colon + 1);
+      return true;
+    }
+  }
+  return false;
 }
 
 nlohmann::json mask_options::describe() const {
   nlohmann::json out = {{"score", score}, {"density", density}, {"scope", scope}, {"seed", seed}};
-  if (score == "fisher") {
-    const mapped_file text(text_file);
-    out["text"] = content_hash().add(text.bytes()).hex();
+  if (needs_samples(score_named(score))) {
+    const mapped_file file(source);
+    out[of_rows() ? "rows" : "text"] = content_hash().add(file.bytes()).hex();
     out["samples"] = samples;
     out["length"] = length;
+    out["settings"] = settings;
   }
   return out;
 }
 
-mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options) {
-  const top_k_options best{options.density, scope_named(options.scope)};
-  mask out;
-  if (options.score == "fisher") {
-    const std::vector<token_t> tokens = read_text(options.text_file, m.words, common.mode());
-    std::vector<index_t> first;
-    try {
-      first = choose_windows(static_cast<index_t>(tokens.size()),
-                             {options.samples, options.length, options.seed});
-    } catch (const error& e) {
-      fail(options.text_file, ": ", e.what());
+mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options,
+                 const delta& at) {
+  const score_entry& score = score_named(options.score);
+  mask_samples samples;
+  if (needs_samples(score)) {
+    const index_t wanted = options.samples > 0 ? options.samples : score.needs_reverse ? 48 : 4;
+    if (options.of_rows()) {
+      samples.task = some_rows(common, m, options, wanted);
+    } else {
+      samples.windows = windows_of(common, m, options, wanted);
+      samples.task = as_rows(samples.windows);
     }
-    if (static_cast<index_t>(first.size()) < options.samples) {
-      std::cerr << "zoq: " << options.text_file << " has only " << first.size() << " windows of "
-                << options.length << " tokens, " << options.samples << " were asked for\n";
-    }
-    require(options.length <= m.model.config().context, "windows of ", options.length,
-            " tokens are longer than the model's context of ", m.model.config().context);
-    std::optional<progress> shown;
-    const auto tell = [&](index_t done, index_t all) {
-      if (!shown.has_value()) {
-        shown.emplace("mask", all);
-      }
-      shown->show(done, text(first.size(), " x ", options.length, " tokens"));
-      interrupt::check("stopped while making the mask; nothing was written");
-    };
-    const auto windows = windows_at(tokens, first, options.length);
-    out = on_device(common.in_float(), fisher_job{m, windows, best, tell});
-  } else if (options.score == "magnitude") {
-    out = top_k(magnitude(m.model.tensors()), best);
-  } else {
-    out = top_k(random_score(m.model.tensors(), options.seed), best);
   }
+  std::optional<progress> shown;
+  const auto tell = [&](index_t done, index_t all) {
+    if (!shown.has_value() || done == 1) {
+      shown.emplace("mask", all);
+    }
+    shown->show(done, text(samples.task.rows.size(), " samples"));
+    interrupt::check("stopped while making the mask; nothing was written");
+  };
+  mask out = on_device(common.in_float(), mask_job{m, options, samples, at, tell});
   out.model_hash = m.model.hash();
   const nlohmann::json origin = options.describe();
   for (const auto& [key, value] : origin.items()) {
@@ -92,9 +163,16 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   options.score = "fisher";
   std::string out;
   common.add_to(app);
-  app.add_option("--text", options.text_file, "General text, for the fisher score");
+  std::vector<std::string> names;
+  for (const score_entry& s : score_entries) {
+    names.emplace_back(s.name);
+  }
+  std::string text_file, rows, delta_file;
+  app.add_option("--text", text_file, "General text that the score sees");
+  app.add_option("--data", rows, "Rows that the score sees, a file of JSON lines");
+  app.add_option("--delta", delta_file, "Tuned values to put on the model before it is scored");
   app.add_option("--score", options.score, "What makes a weight sensitive")
-      ->check(CLI::IsMember({"fisher", "magnitude", "random"}))
+      ->check(CLI::IsMember(names))
       ->capture_default_str();
   options.add_to(app, "--samples", "--length");
   app.add_option("--seed", options.seed, "Chooses windows, and random masks")
@@ -103,13 +181,14 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   app.add_option("--out", out, "The mask, a safetensors file")->required();
   parse();
   common.validate();
+  require_option(text_file.empty() || rows.empty(), "--text", "a text or --data, not both");
+  options.source = rows.empty() ? text_file : rows;
+  require_option(rows.empty() || options.of_rows(), "--data", rows + " is no .jsonl file");
   options.validate();
-  require_option(options.score != "fisher" || !options.text_file.empty(), "--text",
-                 "the fisher score needs a file");
 
   const interrupt asked;
   const opened_model m(common.model);
-  const mask made = choose_mask(common, m, options);
+  const mask made = choose_mask(common, m, options, tuned_values(m, delta_file));
   require(made.count() > 0, "the mask has no places: the density is too small");
   write_mask(out, made);
 

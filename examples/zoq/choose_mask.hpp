@@ -3,6 +3,11 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <vector>
+#include <zoq/data/example.hpp>
+#include <zoq/objective/objectives.hpp>
+#include <zoq/sparse/delta.hpp>
 #include <zoq/sparse/mask.hpp>
 
 #include "command.hpp"
@@ -10,26 +15,40 @@
 namespace zoq::cli {
 
 struct mask_options {
-  std::string score;      // fisher, magnitude, random
-  std::string text_file;  // for fisher
+  std::string score;     // a name of score/scores.hpp
+  std::string source;    // a text, or rows (a file of JSON lines), for scores that need one
+  std::string settings;  // of the score: "probes=8"
   double density = 0.001;
   std::string scope = "matrix";
-  index_t samples = 48;
+  index_t samples = 0;  // windows of text, or rows; 0: as many as suit the score
   index_t length = 128;
   seed_t seed = 0;
 
-  /// Wrong usage unless the density is in (0, 1].
+  /// Wrong usage unless the density is in (0, 1], the score is known, and it has the source it needs.
   void validate() const;
 
-  /// Adds --density, --scope and the two options of this name for samples and length.
+  /// Adds --density, --scope, --score-settings and the two options of this name for samples and length.
   void add_to(CLI::App& app, const char* samples_name, const char* length_name);
+
+  /// "fisher:general.txt" as score and source; false when this names no score.
+  bool read(std::string_view text);
+
+  [[nodiscard]] bool of_rows() const { return source.ends_with(".jsonl"); }
 
   /// What the mask depends on, beside the model: for records of runs.
   [[nodiscard]] nlohmann::json describe() const;
 };
 
-/// Makes the mask, with a progress bar. Memory: for fisher, one layer's squared gradients and the
-/// inputs of all layers; else one matrix of floats.
-mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options);
+/// What a score sees: windows of text, or rows.
+struct mask_samples {
+  std::vector<std::vector<token_t>> windows;
+  task_rows task;
+};
+
+/// Makes the mask at the weights that `at` adds to (nothing: the base), with a progress bar. Memory: for
+/// scores with a reverse pass, one layer's gradients and the inputs of some layers; else one matrix of
+/// floats, or two.
+mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options,
+                 const delta& at = {});
 
 }  // namespace zoq::cli

@@ -8,13 +8,16 @@
 #include <optional>
 #include <string>
 #include <vector>
+#include <zoq/core/settings.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/model/llama_reverse.hpp>
-#include <zoq/score/fisher.hpp>
+#include <zoq/score/scores.hpp>
+#include <zoq/score/task_samples.hpp>
 #include <zoq/sparse/top_k.hpp>
 #include <zoq/train/evaluate.hpp>
 #include <zoq/view/sparse.hpp>
 
+#include "choose_mask.hpp"
 #include "command.hpp"
 
 namespace zoq::cli {
@@ -102,17 +105,94 @@ struct generate_job {
   }
 };
 
-/// The mask of the largest squared gradients on windows of text.
-struct fisher_job {
+/// The entries of highest score, of any score.
+struct mask_job {
   using result = mask;
   const opened_model& m;
-  const std::vector<std::vector<token_t>>& windows;
-  top_k_options best;
+  const mask_options& how;
+  const mask_samples& samples;
+  const delta& at;
   std::function<void(index_t done, index_t all)> tell;
 
   template <executor X>
   result operator()(const X& exec) const {
-    return top_k(fisher(exec, m.model, windows, tell), best);
+    const auto tensors = m.model.tensors();
+    const top_k_options best{how.density, scope_named(how.scope)};
+    const std::string_view score = how.score;
+    if (score == magnitude::name) {
+      return top_k(magnitude(tensors), best);
+    }
+    if (score == magnitude_smallest::name) {
+      return top_k(magnitude_smallest(tensors), best);
+    }
+    if (score == random_score::name) {
+      return top_k(random_score(tensors, how.seed), best);
+    }
+    if (how.of_rows()) {
+      return by_samples(exec, task_samples{samples.task.rows, samples.task.objective}, best);
+    }
+    return by_samples(exec, text_samples{samples.windows}, best);
+  }
+
+ private:
+  template <class Settings>
+  Settings settings(Settings out = {}) const {
+    set_settings(out, text("score ", how.score), how.settings);
+    return out;
+  }
+
+  template <executor X, class Samples>
+  mask by_samples(const X& exec, const Samples& from, const top_k_options& best) const {
+    const std::string_view score = how.score;
+    const auto tensors = m.model.tensors();
+    const auto view = sparse_view(exec, tensors, at);
+    if (score == hessian_trace<any_executor, int>::name) {
+      return by_trace(exec, from, best);
+    }
+    if (score == forward_curvature<any_executor, int>::name) {
+      auto pass = forward_of(exec, m.model);
+      return top_k(forward_curvature(exec, tensors, loss_of(pass),
+                                     settings(forward_curvature_options{.seed = how.seed}), tell),
+                   best);
+    }
+    if (score == loss_sensitivity<any_executor, int, text_samples>::name) {
+      return top_k(loss_sensitivity(exec, m.model, from, tell), best);
+    }
+    auto options = settings(fisher_options{});
+    options.at = at.values.empty() ? branch_parts{} : view.branches();
+    const fisher squares(exec, m.model, from, tell, options);
+    return score.starts_with("neuron") ? top_k(neuron(squares), best) : top_k(squares, best);
+  }
+
+  // Traces say how many entries each matrix gets; gradients, or sizes where the family has no reverse
+  // pass, say which.
+  template <executor X, class Samples>
+  mask by_trace(const X& exec, const Samples& from, top_k_options best) const {
+    const auto tensors = m.model.tensors();
+    const auto options = settings(hessian_trace_options{.seed = how.seed});
+    {
+      auto pass = forward_of(exec, m.model);
+      const hessian_trace traces(exec, tensors, loss_of(pass), options, tell);
+      const auto k = static_cast<index_t>(
+          best.density * static_cast<double>(linear_weights(tensors)) * (1 + 1e-12));
+      best.counts = tensor_budget(traces.of_tensors(), k, options.power);
+      best.per = scope::tensor;
+    }
+    return m.model.config().family == llama_family::name
+               ? top_k(fisher(exec, m.model, from, tell), best)
+               : top_k(magnitude(tensors), best);
+  }
+
+  // The mean loss of the samples as a function of what is added to the weights.
+  template <class Pass>
+  auto loss_of(Pass& pass) const {
+    return [this, &pass](const branch_parts& parts) {
+      std::vector<const example*> rows;
+      for (const example& row : samples.task.rows) {
+        rows.push_back(&row);
+      }
+      return evaluate(pass, parts, samples.task.objective, rows).branch[0].mean();
+    };
   }
 };
 

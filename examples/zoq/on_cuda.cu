@@ -17,7 +17,7 @@ typename Job::result run_on_cuda(const model_options& options, const Job& job) {
 template evaluation run_on_cuda(const model_options&, const eval_job&);
 template score_job::result run_on_cuda(const model_options&, const score_job&);
 template void run_on_cuda(const model_options&, const generate_job&);
-template mask run_on_cuda(const model_options&, const fisher_job&);
+template mask run_on_cuda(const model_options&, const mask_job&);
 template int run_on_cuda(const model_options&, const finetune_job&);
 
 }  // namespace zoq::cli
