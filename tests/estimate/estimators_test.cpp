@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "io/temporary_folder.hpp"
@@ -53,10 +55,16 @@ TEST_CASE("estimators: the chosen one asks and tells as it does alone") {
                zoq::spsa{.epsilon = 0.5, .probes = 3});
   check_equals(zoq::estimator_named("spsa-one-sided", {.epsilon = 0.25, .probes = 2}),
                zoq::spsa_one_sided{.epsilon = 0.25, .probes = 2});
-  CHECK(zoq::estimator_named("spsa-one-sided", {}).chosen() == "spsa-one-sided");
+  check_equals(zoq::estimator_named("fzoo", {.epsilon = 0.5}), zoq::fzoo{.epsilon = 0.5});
+  for (const std::string& name : zoq::names_of<zoq::any_estimator::list>()) {
+    CHECK(zoq::estimator_named(name, {}).chosen() == name);
+  }
+  CHECK(zoq::estimator_named("svrg", {}).state_bytes(10) == 40);
+  CHECK(zoq::estimator_named("spsa", {}).state_bytes(10) == 0);
 }
 
 TEST_CASE("estimators: an unknown name is an error that lists the choices") {
   CHECK(zoq::test::message_of([] { zoq::estimator_named("newton", {}); }) ==
-        "unknown estimator \"newton\": spsa, spsa-one-sided");
+        "unknown estimator \"newton\": spsa, spsa-one-sided, leave-one-out, fzoo, hizoo, svrg, "
+        "conservative, sign");
 }

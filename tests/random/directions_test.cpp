@@ -40,13 +40,13 @@ double mean_product(const std::vector<float>& a, const std::vector<float>& b, st
 }  // namespace
 
 TEST_CASE("direction_named: by name and back") {
-  std::vector<std::string_view> names = {"gaussian", "rademacher"};
+  std::vector<std::string_view> names = {"gaussian", "rademacher", "sphere", "lozo", "subzero"};
   CHECK(names.size() == std::variant_size_v<zoq::any_direction>);
   for (const std::string_view name : names) {
     CHECK(zoq::name_of(zoq::direction_named(name)) == name);
   }
   CHECK(zoq::test::message_of([] { zoq::direction_named("cauchy"); }) ==
-        "unknown direction \"cauchy\": gaussian, rademacher");
+        "unknown direction \"cauchy\": gaussian, rademacher, sphere, lozo, subzero");
 }
 
 TEST_CASE_TEMPLATE("directions: keyed by element, whatever the order of the calls", Z, gaussian,
@@ -88,4 +88,43 @@ TEST_CASE_TEMPLATE("directions: mean 0, variance 1, no correlation", Z, gaussian
     CHECK(std::fabs(mean_product(a, a, shift)) < 4 * deviation);
   }
   CHECK(std::fabs(mean_product(a, b, 0)) < 4 * deviation);
+}
+
+TEST_CASE_TEMPLATE("directions: E[z z^T] is the identity, so estimates of one probe are unbiased",
+                   Z, gaussian, rademacher, zoq::sphere, zoq::lozo, zoq::subzero) {
+  // The mean of (a . z) z over seeds and frames is a: (a . z) z_i has a variance of at most
+  // (1 + 2/r)^2 (|a|^2 + a_i^2) for rank r (fourth moments of products of r normal pairs), and less
+  // without low rank. Bounds are 4 standard deviations of the mean; the seeds are fixed.
+  constexpr zoq::extent tensors[] = {{0, 4, 3}, {12, 1, 2}};
+  const zoq::value_order order{tensors, 2, 14};
+  std::vector<double> a, mean(14);
+  double norm2 = 0;
+  for (int i = 0; i < 14; ++i) {
+    a.push_back(std::sin(1.0 + i));
+    norm2 += a.back() * a.back();
+  }
+  constexpr int seeds = 20000, frame_of = 2;
+  Z direction;
+  if constexpr (zoq::framed_direction<Z>) {
+    direction.rank = 2;
+  }
+  for (int s = 0; s < seeds; ++s) {
+    if constexpr (zoq::framed_direction<Z>) {
+      direction.frame = static_cast<seed_t>(s / frame_of);
+    }
+    const auto field = direction.at(static_cast<seed_t>(s), order);
+    std::vector<double> z;
+    double slope = 0;
+    for (index_t i = 0; i < 14; ++i) {
+      z.push_back(static_cast<double>(field.four(i / 4).at[i % 4]));
+      slope += a[static_cast<std::size_t>(i)] * z.back();
+    }
+    for (std::size_t i = 0; i < 14; ++i) {
+      mean[i] += slope * z[i] / seeds;
+    }
+  }
+  for (std::size_t i = 0; i < 14; ++i) {
+    // Seeds of one frame are not independent: at worst they count once together.
+    CHECK(std::fabs(mean[i] - a[i]) < 4 * std::sqrt(4 * (norm2 + a[i] * a[i]) * frame_of / seeds));
+  }
 }

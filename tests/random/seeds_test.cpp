@@ -12,7 +12,8 @@ using zoq::seed_t;
 
 namespace {
 constexpr purpose purposes[] = {purpose::directions, purpose::probes, purpose::rows,
-                                purpose::windows,    purpose::masks,  purpose::sampling};
+                                purpose::windows,    purpose::masks,  purpose::sampling,
+                                purpose::frames};
 }
 
 TEST_CASE("derive_seed: goldens, so that a record replays on later versions") {
@@ -31,5 +32,5 @@ TEST_CASE("derive_seed: other runs, purposes and numbers give other seeds") {
       seen.insert(derive_seed(run, what, ~std::uint64_t{0}));
     }
   }
-  CHECK(seen.size() == 3 * 6 * 2001);
+  CHECK(seen.size() == 3 * 7 * 2001);
 }

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "estimate/policies.hpp"
 #include "exec/executors.hpp"
 #include "executors.hpp"
 #include "io/temporary_folder.hpp"
@@ -203,7 +202,7 @@ TEST_CASE("trainer: under every policy, how branches and rows are stacked change
       };
       check(zoq::spsa{.probes = 4});            // pairs
       check(zoq::spsa_one_sided{.probes = 3});  // single points
-      check(conservative{.rate = 0.02});        // a pair; then a base and a pair
+      check(zoq::conservative{.rate = 0.02});   // a pair; then a base and a pair
     });
   }
 }

@@ -18,9 +18,15 @@
 #include <vector>
 
 #include "zoq/core/choice.hpp"
+#include "zoq/estimate/conservative.hpp"
 #include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/fzoo.hpp"
+#include "zoq/estimate/hizoo.hpp"
+#include "zoq/estimate/leave_one_out.hpp"
 #include "zoq/estimate/query.hpp"
+#include "zoq/estimate/sign_spsa.hpp"
 #include "zoq/estimate/spsa.hpp"
+#include "zoq/estimate/svrg.hpp"
 
 namespace zoq {
 
@@ -43,6 +49,10 @@ class estimator_choice {
   decltype(auto) visit(F&& f) {
     return std::visit(std::forward<F>(f), of_);
   }
+  template <class F>
+  decltype(auto) visit(F&& f) const {
+    return std::visit(std::forward<F>(f), of_);
+  }
   [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
 
   template <executor X>
@@ -57,9 +67,22 @@ class estimator_choice {
     with_state(states, [&](const auto& e, auto& s) { e.tell(exec, at, s, asked, answers, g); });
   }
 
+  /// The state of the chosen one; empty when it has nothing to save. See saved_estimator.
+  template <executor X>
+  [[nodiscard]] std::vector<float> save(const X& exec, const state& states) const {
+    return with_state(states, [&](const auto& e, const auto& s) { return save_state(e, exec, s); });
+  }
+  template <executor X>
+  void load(const X& exec, std::span<const float> saved, state& states) const {
+    with_state(states, [&](const auto& e, auto& s) { load_state(e, exec, saved, s); });
+  }
+  [[nodiscard]] index_t state_bytes(index_t k) const {
+    return visit([&](const auto& e) { return state_bytes_of(e, k); });
+  }
+
  private:
-  template <std::size_t I = 0, class F>
-  auto with_state(state& states, const F& f) const {
+  template <std::size_t I = 0, class States, class F>
+  auto with_state(States& states, const F& f) const {
     if constexpr (I + 1 < sizeof...(E)) {
       if (of_.index() != I) {
         return with_state<I + 1>(states, f);
@@ -71,13 +94,14 @@ class estimator_choice {
   list of_;
 };
 
-using any_estimator = estimator_choice<spsa, spsa_one_sided>;
-static_assert(estimator<any_estimator, any_executor>);
+using any_estimator = estimator_choice<spsa, spsa_one_sided, leave_one_out, fzoo, hizoo, svrg,
+                                       conservative, sign_spsa>;
+static_assert(saved_estimator<any_estimator, any_executor>);
 
 /// Settings that most estimators share.
 struct estimator_settings {
   double epsilon = 5e-3;
-  int probes = 1;
+  int probes = 0;  // 0: as many as each takes by default
 };
 
 /// The estimator of this name, with the settings that it has. Throws, naming the choices, when there
@@ -89,7 +113,7 @@ inline any_estimator estimator_named(std::string_view name, const estimator_sett
       e.epsilon = settings.epsilon;
     }
     if constexpr (requires { e.probes = settings.probes; }) {
-      e.probes = settings.probes;
+      e.probes = settings.probes == 0 ? e.probes : settings.probes;
     }
   });
   return out;

@@ -18,6 +18,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/random/direction.hpp"
+#include "zoq/random/directions.hpp"
 
 namespace zoq {
 
@@ -59,9 +60,12 @@ struct answer {
 };
 
 struct term {
+  static constexpr std::uint64_t this_step = ~std::uint64_t{0};
+
   seed_t seed = 0;
   double weight = 0;
-  const float* shape = nullptr;  // [k] or none
+  const float* shape = nullptr;    // [k] or none
+  std::uint64_t step = this_step;  // of an earlier estimate: along the direction of that step
 };
 
 struct gradient {
@@ -76,6 +80,8 @@ struct step_info {
   seed_t seed = 0;                // of this step's directions
   const float* values = nullptr;  // [k]
   value_order order;
+  const any_direction* direction = nullptr;  // at this step
+  double rate = 0;  // of the optimizer, with the schedule's factor; 0 where it names none
 };
 
 }  // namespace zoq

@@ -10,48 +10,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <span>
 #include <string_view>
 #include <vector>
 
-#include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
-#include "zoq/random/seeds.hpp"
 
 namespace zoq {
 
-/// The seed of probe p of a step: the step's own for the first, derived ones for the others.
-inline seed_t probe_seed(const step_info& at, int probe) {
-  return probe == 0 ? at.seed
-                    : derive_seed(at.seed, purpose::probes, static_cast<std::uint64_t>(probe));
-}
-
-namespace detail {
-
-/// Throws, naming step and place, on a loss that is not finite: an estimate must never be NaN.
-inline void require_finite(const step_info& at, std::span<const answer> answers) {
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    require(std::isfinite(answers[i].loss), "step ", at.step, ": loss ", i, " of ", answers.size(),
-            " is ", answers[i].loss);
-  }
-}
-
-inline void require_settings(std::string_view name, double epsilon, int probes) {
-  require(std::isfinite(epsilon) && epsilon > 0, name, ": epsilon is ", epsilon,
-          ", wanted a positive number");
-  require(probes >= 1, name, ": ", probes, " probes, wanted at least 1");
-}
-
-}  // namespace detail
-
 struct spsa {
   static constexpr std::string_view name = "spsa";
+  static constexpr std::string_view summary = "slopes from two sides, along each direction";
+  static constexpr std::string_view paper = "arXiv 2305.17333";
+  static constexpr std::string_view cost = "2 q forwards; 0 bytes of state";
   using state = no_state;
   double epsilon = 5e-3;
   int probes = 1;
+
+  template <class Self, class F>
+  static void settings(Self& self, F&& f) {
+    f("epsilon", self.epsilon);
+    f("probes", self.probes);
+  }
 
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,
@@ -61,8 +43,7 @@ struct spsa {
       return false;
     }
     for (int p = 0; p < probes; ++p) {
-      wanted.push_back({.seed = probe_seed(at, p), .scale = epsilon});
-      wanted.push_back({.seed = probe_seed(at, p), .scale = -epsilon});
+      detail::push_pair(wanted, {.seed = probe_seed(at, p), .scale = epsilon});
     }
     return true;
   }
@@ -82,9 +63,18 @@ static_assert(estimator<spsa, any_executor>);
 
 struct spsa_one_sided {
   static constexpr std::string_view name = "spsa-one-sided";
+  static constexpr std::string_view summary = "slopes from one side and a loss that all share";
+  static constexpr std::string_view paper = "Spall, IEEE TAC 37(3), 1992";
+  static constexpr std::string_view cost = "q + 1 forwards; 0 bytes of state";
   using state = no_state;
   double epsilon = 5e-3;
   int probes = 1;
+
+  template <class Self, class F>
+  static void settings(Self& self, F&& f) {
+    f("epsilon", self.epsilon);
+    f("probes", self.probes);
+  }
 
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,

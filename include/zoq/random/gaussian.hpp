@@ -16,22 +16,28 @@
 
 namespace zoq {
 
+/// Four standard normal numbers from four random words.
+ZOQ_HD inline float4v normal_of(const words4& w) {
+  float4v z{};
+  for (int j = 0; j < 4; j += 2) {
+    const double u = (static_cast<double>(w.at[j]) + 0.5) * 0x1p-32;
+    const double angle = 6.283185307179586 * (static_cast<double>(w.at[j + 1]) * 0x1p-32);
+    const double r = std::sqrt(-2.0 * std::log(u));
+    z.at[j] = static_cast<float>(r * std::cos(angle));
+    z.at[j + 1] = static_cast<float>(r * std::sin(angle));
+  }
+  return z;
+}
+
 struct gaussian {
   static constexpr std::string_view name = "gaussian";
+  static constexpr std::string_view summary = "independent standard normal elements";
+  static constexpr std::string_view paper = "arXiv 2305.17333";
 
   struct field_type {
     seed_t seed;
     ZOQ_HD float4v four(index_t block) const {
-      const words4 w = philox(seed, static_cast<std::uint64_t>(block));
-      float4v z{};
-      for (int j = 0; j < 4; j += 2) {
-        const double u = (static_cast<double>(w.at[j]) + 0.5) * 0x1p-32;
-        const double angle = 6.283185307179586 * (static_cast<double>(w.at[j + 1]) * 0x1p-32);
-        const double r = std::sqrt(-2.0 * std::log(u));
-        z.at[j] = static_cast<float>(r * std::cos(angle));
-        z.at[j + 1] = static_cast<float>(r * std::sin(angle));
-      }
-      return z;
+      return normal_of(philox(seed, static_cast<std::uint64_t>(block)));
     }
   };
 

@@ -16,6 +16,8 @@ namespace zoq {
 
 struct rademacher {
   static constexpr std::string_view name = "rademacher";
+  static constexpr std::string_view summary = "independent elements +1 or -1, equally likely";
+  static constexpr std::string_view paper = "Spall, IEEE TAC 37(3), 1992";
 
   struct field_type {
     seed_t seed;

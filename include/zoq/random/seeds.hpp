@@ -20,6 +20,7 @@ enum class purpose : std::uint64_t {
   windows = 4,     // which windows of a text are scored
   masks = 5,       // random masks
   sampling = 6,    // generated tokens
+  frames = 7,      // the part of a direction that is fixed for a while
 };
 
 /// The first two Philox words at (run, number, purpose). For fixed (run, purpose) different numbers

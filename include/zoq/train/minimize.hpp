@@ -41,18 +41,24 @@ inline std::vector<float> point_of(const query& q, std::span<const float> values
 }
 
 /// Moves `x` [n] downhill of `loss(std::span<const float>) -> double`, in place. Returns the last
-/// step's result. For executors in host memory. Throws on losses and settings that make no sense.
+/// step's result. `tensors` says which stretches of x are matrices, for directions of low rank; none:
+/// all of x is one row. For executors in host memory. Throws on losses and settings that make no sense.
 template <executor X, class Loss, estimator<X> Estimator, optimizer Optimizer>
 step_result minimize(const X& exec, std::span<float> x, Loss&& loss, const Estimator& estimator,
-                     const Optimizer& optimizer, const recipe& how) {
+                     const Optimizer& optimizer, const recipe& how,
+                     std::span<const extent> tensors = {}) {
   const extent whole{0, 1, static_cast<index_t>(x.size())};
-  const value_order order{&whole, 1, whole.columns};
+  value_order order{&whole, 1, whole.columns};
+  if (!tensors.empty()) {
+    order.tensors = tensors.data();
+    order.count = static_cast<index_t>(tensors.size());
+  }
   stepper step(exec, order, estimator, optimizer, how);
   step_result last;
   while (!step.done()) {
     last = step.advance(x.data(), [&](std::span<const query> asked, std::vector<answer>& answers) {
       for (const query& q : asked) {
-        answers.push_back({loss(std::span<const float>(point_of(q, x, how.direction, order)))});
+        answers.push_back({loss(std::span<const float>(point_of(q, x, step.direction(), order)))});
       }
     });
   }

@@ -122,16 +122,23 @@ inline void add_passes(const plan_request& how, std::span<const query> asked,
   }
 }
 
-// All passes of a step. The estimator is asked as in a step, and told that every loss is 1.
+// All passes of a step. The estimator is asked as in a step, and told losses 1, 2, 3, ... One with a
+// state may ask for other points at its first step than later: then the second step's too.
 inline std::vector<pass_shape> passes_of_step(const plan_request& how) {
   const any_executor exec;
   any_estimator::state state{};
-  std::vector<answer> answers;
-  std::vector<query> wanted;
   std::vector<pass_shape> out;
-  while (wanted.clear(), how.estimator.ask(exec, step_info{}, state, answers, wanted)) {
-    add_passes(how, wanted, out);
-    answers.resize(answers.size() + wanted.size(), {1.0});
+  const std::uint64_t steps = how.estimator.state_bytes(1) > 0 ? 2 : 1;
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    std::vector<answer> answers;
+    std::vector<query> wanted;
+    const step_info at{.step = step, .order = {}, .rate = 1};
+    while (wanted.clear(), how.estimator.ask(exec, at, state, answers, wanted)) {
+      add_passes(how, wanted, out);
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        answers.push_back({1.0 + static_cast<double>(answers.size())});
+      }
+    }
   }
   return out;
 }
@@ -236,6 +243,9 @@ inline void validate(const llama_config& c, const plan_request& how) {
           {"branches", values(moved), text(moved, " branches, ", of_k(4))},
           {"gradient", values(1), of_k(4)},
           {"optimizer state", values(how.state_floats), of_k(4 * how.state_floats)}});
+  if (const index_t bytes = how.estimator.state_bytes(k); bytes > 0) {
+    append({{"estimator state", bytes, of_k(bytes / k)}});
+  }
   append(forward);
   append(workspaces);
   if (how.device.has_value()) {

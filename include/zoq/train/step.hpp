@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -85,10 +86,24 @@ struct step_result {
   std::vector<answer> answers;  // in the order in which they were asked for
 };
 
+/// The rate that an optimizer multiplies estimates with, or 0 where it names none.
+template <class Optimizer>
+double rate_of(const Optimizer& optimizer) {
+  if constexpr (requires {
+                  { optimizer.rate } -> std::convertible_to<double>;
+                }) {
+    return optimizer.rate;
+  } else if constexpr (requires { optimizer.visit([](const auto&) {}); }) {
+    return optimizer.visit([](const auto& one) { return rate_of(one); });
+  } else {
+    return 0;
+  }
+}
+
 template <executor X, estimator<X> Estimator, optimizer Optimizer>
 class stepper {
  public:
-  /// Keeps a reference to the executor. Memory: k floats, and the optimizer's state.
+  /// Keeps a reference to the executor. Memory: k floats, the optimizer's state and the estimator's.
   stepper(const X& exec, const value_order& order, Estimator estimator, Optimizer optimizer,
           const recipe& how)
       : exec_(exec),
@@ -96,9 +111,14 @@ class stepper {
         estimator_(std::move(estimator)),
         optimizer_(optimizer),
         how_(how),
+        direction_(direction_at(how.direction, how.seed, 0)),
         gradient_(exec.template allocate<float>(order.size)),
-        state_(exec.template allocate<float>(order.size * Optimizer::state_floats)) {}
+        state_(exec.template allocate<float>(order.size * Optimizer::state_floats)) {
+    order_.on_host = on_host<typename X::space>;
+  }
 
+  /// The direction of the step that is being taken.
+  [[nodiscard]] const any_direction& direction() const { return direction_; }
   [[nodiscard]] std::uint64_t next() const { return next_; }
   [[nodiscard]] bool done() const { return next_ >= how_.steps; }
 
@@ -106,9 +126,16 @@ class stepper {
   /// Throws when the values would stop being finite; they are then as they were but for that step.
   template <class Evaluate>
   step_result advance(float* values, Evaluate&& evaluate) {
-    const step_info at{next_, derive_seed(how_.seed, purpose::directions, next_), values, order_};
     std::vector<query> asked, wanted;
     step_result out;
+    out.schedule = factor(how_.schedule, next_, how_.steps);
+    direction_ = direction_at(std::move(direction_), how_.seed, next_);
+    const step_info at{.step = next_,
+                       .seed = derive_seed(how_.seed, purpose::directions, next_),
+                       .values = values,
+                       .order = order_,
+                       .direction = &direction_,
+                       .rate = out.schedule * rate_of(optimizer_)};
     while (wanted.clear(), estimator_.ask(exec_, at, estimator_state_, out.answers, wanted)) {
       evaluate(std::span<const query>(wanted), out.answers);
       asked.insert(asked.end(), wanted.begin(), wanted.end());
@@ -120,7 +147,6 @@ class stepper {
     out.step = next_;
     out.loss = g.loss;
     out.slope = g.slope;
-    out.schedule = factor(how_.schedule, next_, how_.steps);
     apply(g, out, values);
     ++next_;
     return out;
@@ -147,21 +173,36 @@ class stepper {
   /// Goes on at `step`; values and optimizer state are the caller's to restore.
   void skip_to(std::uint64_t step) { next_ = step; }
 
-  [[nodiscard]] index_t byte_count() const { return gradient_.byte_count() + state_.byte_count(); }
+  /// The estimator's state as floats, for checkpoints; empty when it has none. See estimator.hpp.
+  [[nodiscard]] std::vector<float> estimator_state() const {
+    return save_state(estimator_, exec_, estimator_state_);
+  }
+  void restore_estimator(std::span<const float> saved) {
+    load_state(estimator_, exec_, saved, estimator_state_);
+  }
+
+  [[nodiscard]] index_t byte_count() const {
+    return gradient_.byte_count() + state_.byte_count() + state_bytes_of(estimator_, order_.size);
+  }
 
  private:
   void apply(const gradient& g, const step_result& result, float* values) {
     const index_t k = order_.size;
     const index_t blocks = (k + 3) / 4;
     clear(exec_, gradient_.view(1, k));
+    any_direction earlier = direction_;
     for (const term& t : g.terms) {
+      const bool now = t.step == term::this_step;
+      if (!now) {
+        earlier = direction_at(std::move(earlier), how_.seed, t.step);
+      }
       std::visit(
           [&](const auto& z) {
             const auto field = z.at(t.seed, order_);
             exec_.for_each(blocks, add_term_block<std::decay_t<decltype(field)>>{
                                        field, t.weight, t.shape, gradient_.data(), k, order_.key});
           },
-          how_.direction);
+          now ? direction_ : earlier);
     }
     step_facts facts{result.step, result.schedule, result.loss, 0};
     if constexpr (Optimizer::needs_norm) {
@@ -179,6 +220,7 @@ class stepper {
   Estimator estimator_;
   Optimizer optimizer_;
   recipe how_;
+  any_direction direction_;  // at this step
   typename Estimator::state estimator_state_{};
   buffer<float, typename X::space> gradient_, state_;  // [k], [k * state_floats]
   std::uint64_t next_ = 0;

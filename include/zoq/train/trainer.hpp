@@ -145,7 +145,7 @@ class trainer {
       for (const index_t row : numbers) {
         batch.push_back(&rows_[static_cast<std::size_t>(row)]);
       }
-      view_.move_to(exec_, options_.direction, group);
+      view_.move_to(exec_, step_->direction(), group);
       const evaluation e = evaluate(pass_, view_.branches(), objective_, batch,
                                     {.stacked_rows = options_.stacked_rows, .numbers = numbers});
       cost_.evaluations += static_cast<index_t>(group.size());
