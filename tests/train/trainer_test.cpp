@@ -90,7 +90,7 @@ TEST_CASE("R4: every format steps with every estimator and direction") {
       for (const outcome& run :
            {train(exec, model, places, rows, options),
             train(exec, model, places, rows, options, zoq::spsa_one_sided{}),
-            train(exec, model, places, rows, options, zoq::spsa{.probes = 2}, momentum{})}) {
+            train(exec, model, places, rows, options, zoq::spsa{.probes = 2}, with_state)}) {
         CHECK(largest_difference(run.values, std::vector<float>(run.values.size())) > 0);
         CHECK(std::isfinite(run.steps[1].loss));
       }

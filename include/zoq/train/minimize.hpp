@@ -50,9 +50,10 @@ step_result minimize(const X& exec, std::span<float> x, Loss&& loss, const Estim
   stepper step(exec, order, estimator, optimizer, how);
   step_result last;
   while (!step.done()) {
+    const any_direction direction = direction_at(how.direction, how.seed, step.next());
     last = step.advance(x.data(), [&](std::span<const query> asked, std::vector<answer>& answers) {
       for (const query& q : asked) {
-        answers.push_back({loss(std::span<const float>(point_of(q, x, how.direction, order)))});
+        answers.push_back({loss(std::span<const float>(point_of(q, x, direction, order)))});
       }
     });
   }

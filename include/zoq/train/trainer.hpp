@@ -33,6 +33,8 @@ struct train_options {
   any_schedule schedule = constant{};
   index_t stacked_rows = 1024;   // activations of all branches in memory at a time
   index_t stacked_branches = 8;  // branches in one forward pass; at least a pair
+  double clip = 0;               // the largest derivative along a direction; 0: no limit
+  double clip_norm = 0;          // the largest norm of an estimate; 0: no limit
 };
 
 /// What the forwards of a run have cost so far.
@@ -64,7 +66,8 @@ class trainer {
     options_ = options;
     order_.emplace(static_cast<index_t>(rows.size()), options.batch_size, options.seed);
     step_.emplace(exec_, view_.order(), estimator_, optimizer_,
-                  recipe{options.steps, options.seed, options.direction, options.schedule});
+                  recipe{options.steps, options.seed, options.direction, options.schedule,
+                         options.clip, options.clip_norm});
   }
 
   /// Starts, takes all steps, and leaves the view at its last values. `after(step_result)` may
@@ -136,6 +139,7 @@ class trainer {
  private:
   // The losses at the queries, in runs of at most `stacked_branches`.
   void losses(std::span<const query> asked, std::uint64_t now, std::vector<answer>& answers) {
+    const any_direction direction = direction_at(options_.direction, options_.seed, now);
     for (std::size_t first = 0; first < asked.size();) {
       const auto most = static_cast<std::size_t>(options_.stacked_branches);
       const auto group = asked.subspan(first, evaluated_together(asked.subspan(first), most));
@@ -145,7 +149,7 @@ class trainer {
       for (const index_t row : numbers) {
         batch.push_back(&rows_[static_cast<std::size_t>(row)]);
       }
-      view_.move_to(exec_, options_.direction, group);
+      view_.move_to(exec_, direction, group);
       const evaluation e = evaluate(pass_, view_.branches(), objective_, batch,
                                     {.stacked_rows = options_.stacked_rows, .numbers = numbers});
       cost_.evaluations += static_cast<index_t>(group.size());
