@@ -14,6 +14,7 @@
 
 #include "zoq/core/choice.hpp"
 #include "zoq/core/config.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/optim/adalomo.hpp"
 #include "zoq/optim/adam.hpp"
 #include "zoq/optim/adamax.hpp"
@@ -73,13 +74,14 @@ struct optimizer_settings {
   double rate = 3e-4;
 };
 
-/// The optimizer of this name, with the settings that it has. Throws, naming the choices, when there
-/// is none.
-inline any_optimizer optimizer_named(std::string_view name, const optimizer_settings& settings) {
-  any_optimizer out(choice_named<any_optimizer::list>("optimizer", name));
+/// The optimizer of this name, with settings as in core/settings.hpp; where its text names none, with these
+/// if it has them. Throws on an unknown name, naming the choices, and on settings that it does not have.
+inline any_optimizer optimizer_named(std::string_view text, const optimizer_settings& settings) {
+  any_optimizer out(policy_named<any_optimizer::list>("optimizer", text));
+  const bool given = text.find(":rate=") != text.npos || text.find(",rate=") != text.npos;
   out.visit([&](auto& o) {
     if constexpr (requires { o.rate = settings.rate; }) {
-      o.rate = settings.rate;
+      o.rate = given ? o.rate : settings.rate;
     }
   });
   return out;

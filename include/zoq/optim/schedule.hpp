@@ -14,8 +14,8 @@
 #include <string_view>
 #include <variant>
 
-#include "zoq/core/choice.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/optim/range_test.hpp"
 
 namespace zoq {
@@ -92,9 +92,10 @@ inline double factor(const any_schedule& schedule, std::uint64_t step, std::uint
   return std::visit([&](const auto& s) { return s.at(progress); }, schedule);
 }
 
-/// Throws, naming the choices, when there is none of this name.
-inline any_schedule schedule_named(std::string_view name) {
-  return choice_named<any_schedule>("schedule", name);
+/// The schedule of this name, with settings as in core/settings.hpp. Throws, naming the choices, when there
+/// is none of this name.
+inline any_schedule schedule_named(std::string_view text) {
+  return policy_named<any_schedule>("schedule", text);
 }
 
 }  // namespace zoq

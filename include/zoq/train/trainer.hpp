@@ -20,6 +20,7 @@
 #include "zoq/data/row_order.hpp"
 #include "zoq/estimate/epsilon.hpp"
 #include "zoq/train/evaluate.hpp"
+#include "zoq/train/reference.hpp"
 #include "zoq/train/step.hpp"
 #include "zoq/view/view.hpp"
 
@@ -130,6 +131,12 @@ class trainer {
       at.push_back(&row);
     }
     return evaluate(pass_, view_.branches(), objective_, at, {options_.stacked_rows}, after);
+  }
+
+  /// What `rows` keep of the untuned model, for objectives that compare with it: once, before they are
+  /// trained on or measured. See train/reference.hpp.
+  void set_references(std::span<example> rows) {
+    zoq::set_references(pass_, objective_, rows, {.stacked_rows = options_.stacked_rows});
   }
 
   [[nodiscard]] const train_cost& cost() const { return cost_; }
