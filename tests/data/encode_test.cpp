@@ -58,6 +58,18 @@ TEST_CASE("encode_rows: a completion is the one continuation") {
   CHECK(same(rows[1], {'c'}, {{'d'}}, 0));
 }
 
+TEST_CASE("encode_rows: of a preference the chosen text comes first, and is the answer") {
+  const auto rows = encode_rows(words(), {zoq::preference_row{"ab", "it", "d"}});
+  CHECK(rows[0].prompt == encode_rows(words(), {completion_row{"ab", "it"}})[0].prompt);
+  REQUIRE(rows[0].continuations.size() == 2);
+  CHECK(rows[0].continuations[0] ==
+        encode_rows(words(), {completion_row{"ab", "it"}})[0].continuations[0]);
+  CHECK(rows[0].continuations[1] ==
+        encode_rows(words(), {completion_row{"ab", "d"}})[0].continuations[0]);
+  CHECK(rows[0].answer == 0);
+  CHECK(rows[0].reference.empty());
+}
+
 TEST_CASE("encode_rows: running text is its first token and the rest") {
   const auto rows = encode_rows(words(), {text_row{"abit"}});
   REQUIRE(rows.size() == 1);

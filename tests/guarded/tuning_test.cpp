@@ -67,8 +67,8 @@ TEST_CASE("R18: tuning on a device's memory gives the bits of the same template 
                                       .schedule = zoq::linear_decay{},
                                       .stacked_rows = 16,
                                       .stacked_branches = 2};
-    check_same(train(device(), model, places, rows, other, zoq::spsa{}, momentum{}),
-               train(plain(), model, places, rows, other, zoq::spsa{}, momentum{}));
+    check_same(train(device(), model, places, rows, other, zoq::spsa{}, with_state),
+               train(plain(), model, places, rows, other, zoq::spsa{}, with_state));
     check_same(train(device(), model, places, rows, other, zoq::spsa_one_sided{.probes = 3}),
                train(plain(), model, places, rows, other, zoq::spsa_one_sided{.probes = 3}));
   }
@@ -149,12 +149,12 @@ TEST_CASE(
   const zoq::train_options options = {
       .steps = 8, .batch_size = 3, .seed = 6, .direction = zoq::rademacher{}};
   const outcome wanted =
-      train(zoq::serial{}, model, places, rows, options, zoq::spsa{}, momentum{});
+      train(zoq::serial{}, model, places, rows, options, zoq::spsa{}, with_state);
   const index_t k = places.count();
   {
     const guarded exec = device();
     auto view = zoq::sparse_view(exec, model.tensors(), places);
-    zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
+    zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, with_state);
     run.start(rows, options);
     for (std::size_t t = 0; t < 5; ++t) {
       run.replay(wanted.steps[t].answers);
@@ -165,7 +165,7 @@ TEST_CASE(
   }
   const guarded exec = device();
   auto view = zoq::sparse_view(exec, model.tensors(), places);
-  zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
+  zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, with_state);
   run.start(rows, options);
   const zoq::checkpoint from = zoq::read_checkpoint(folder / "c", k, "run");
   exec.upload(from.values.data(), k, view.values().data);

@@ -35,7 +35,7 @@ std::string choice_error(const std::string& choices, const std::string& answer) 
 
 }  // namespace
 
-TEST_CASE("jsonl: the three kinds of rows") {
+TEST_CASE("jsonl: the kinds of rows") {
   const temporary_folder folder;
   put(folder / "a",
       good + "\n" + R"({"answer": 0, "id": 7, "choices": ["a","b","c"], "prompt": "é"})");
@@ -58,6 +58,18 @@ TEST_CASE("jsonl: the three kinds of rows") {
   const zoq::text_rows texts = read_rows(folder / "c");
   REQUIRE(texts.size() == 2);
   CHECK(std::get<zoq::text_row>(texts[1]).text == "two");
+
+  put(folder / "d", R"({"rejected": "No.", "chosen": "Yes.", "prompt": "Well?"})");
+  const zoq::text_rows pairs = read_rows(folder / "d");
+  REQUIRE(pairs.size() == 1);
+  const auto& pair = std::get<zoq::preference_row>(pairs[0]);
+  CHECK(pair.prompt == "Well?");
+  CHECK(pair.chosen == "Yes.");
+  CHECK(pair.rejected == "No.");
+  CHECK(zoq::kind_of(pairs[0]) == zoq::row_kind::preference);
+  CHECK(zoq::kind_of(rows[0]) == zoq::row_kind::choice);
+  CHECK(zoq::kind_of(completions[0]) == zoq::row_kind::completion);
+  CHECK(zoq::kind_of(texts[0]) == zoq::row_kind::text);
 }
 
 TEST_CASE("jsonl: errors name file and line") {
@@ -70,7 +82,7 @@ TEST_CASE("jsonl: errors name file and line") {
         0);
   CHECK(error_of(good + "\n[1]") == "train.jsonl:2: a JSON array, wanted an object");
   CHECK(error_of("{\"prompt\": \"x\"}") ==
-        "train.jsonl:1: none of the keys \"choices\", \"completion\", \"text\"");
+        "train.jsonl:1: none of the keys \"choices\", \"completion\", \"chosen\", \"text\"");
   CHECK(error_of("{\"text\": \"a\xff\"}") == "train.jsonl:1: invalid UTF-8 at byte 11");
   CHECK(error_of("{\"text\": \"a\", \"text\": \"b\"}") ==
         "train.jsonl:1: key \"text\" comes twice");
@@ -102,6 +114,23 @@ TEST_CASE("jsonl: choices and answers") {
         "train.jsonl:1: \"choices\" is of type string, wanted an array");
   CHECK(error_of(R"({"prompt": "p", "choices": ["a", "b"]})") ==
         "train.jsonl:1: key \"answer\" is missing");
+}
+
+TEST_CASE("jsonl: preferences") {
+  const auto pair_error = [](const std::string& chosen, const std::string& rejected) {
+    return error_of(R"({"prompt": "p", "chosen": )" + chosen + R"(, "rejected": )" + rejected +
+                    "}");
+  };
+  CHECK(pair_error("\"a\"", "\"a\"") == "train.jsonl:1: \"chosen\" and \"rejected\" are the same");
+  CHECK(pair_error("\"\"", "\"a\"") == "train.jsonl:1: \"chosen\" is empty");
+  CHECK(pair_error("\"a\"", "1") ==
+        "train.jsonl:1: \"rejected\" is of type number, wanted a string");
+  CHECK(error_of(R"({"prompt": "p", "chosen": "a"})") ==
+        "train.jsonl:1: key \"rejected\" is missing");
+  CHECK(error_of(R"({"chosen": "a", "rejected": "b"})") ==
+        "train.jsonl:1: key \"prompt\" is missing");
+  CHECK(error_of(good + "\n" + R"({"prompt": "p", "chosen": "a", "rejected": "b"})") ==
+        "train.jsonl:2: a row with \"chosen\" in a file of rows with \"choices\"");
 }
 
 TEST_CASE("jsonl: a row cut at any byte is refused") {

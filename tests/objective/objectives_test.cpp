@@ -3,7 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
 #include <vector>
+
+#include "io/temporary_folder.hpp"
+
+using zoq::test::message_of;
 
 TEST_CASE("objectives: the chosen one packs, scores and chooses as it does alone") {
   const zoq::example row{{1, 2, 3}, {{4}, {5, 6}}, 1};
@@ -37,4 +42,72 @@ TEST_CASE("objectives: the chosen one's read weights") {
   zoq::any_objective(zoq::option_likelihood{}).read_weights(row, scores, chosen);
   zoq::option_likelihood{}.read_weights(row, scores, alone);
   CHECK(chosen == alone);
+}
+
+TEST_CASE("objectives: what the chosen one needs is known beforehand") {
+  const auto row = zoq::example{{1}, {{4, 5}}, 0};
+  const std::vector<zoq::token_t> best = {4, 5}, other = {4, 4};
+  const zoq::any_objective match = zoq::exact_match{};
+  CHECK(match.wants_best());
+  CHECK(match.chooses());
+  CHECK(!match.refers());
+  CHECK(match.loss(row, {}, best) == 0);
+  CHECK(match.loss(row, {}, other) == 1);
+  CHECK(match.choice(row, {}, other) == -1);
+  CHECK(zoq::any_objective(zoq::f1{}).loss(row, {}, other) == 0.5);
+  CHECK(!zoq::any_objective(zoq::f1{}).chooses());
+  const zoq::any_objective pairs = zoq::dpo{};
+  CHECK(pairs.refers());
+  CHECK(!pairs.wants_best());
+  CHECK(pairs.reference({{1}, {{2}, {3}}, 0}, std::vector<double>{-1, -2}) ==
+        std::vector<double>{-1, -2});
+  CHECK(zoq::any_objective(zoq::accuracy{}).reference(row, {}).empty());
+}
+
+TEST_CASE("objective_named: by name and kind of rows; a wrong pairing is refused") {
+  using zoq::objective_named;
+  using zoq::row_kind;
+  CHECK(objective_named("accuracy", row_kind::choice).chosen() == "accuracy");
+  CHECK(objective_named("next_token", row_kind::text).chosen() == "next_token");
+  CHECK(objective_named("f1", row_kind::completion).chosen() == "f1");
+  double beta = 0;
+  objective_named("dpo:beta=0.25", row_kind::preference).visit([&]<class O>(const O& o) {
+    if constexpr (requires { o.beta; }) {
+      beta = o.beta;
+    }
+  });
+  CHECK(beta == 0.25);
+  const auto error = [](const char* name, row_kind kind) {
+    return message_of([&] { (void)objective_named(name, kind); });
+  };
+  CHECK(error("accuracy", row_kind::completion) ==
+        "objective accuracy is for rows with \"choices\", not for rows with \"completion\"");
+  CHECK(error("next_token", row_kind::choice) ==
+        "objective next_token is for rows with \"completion\" or \"text\", not for rows with "
+        "\"choices\"");
+  CHECK(error("dpo", row_kind::choice) ==
+        "objective dpo is for rows with \"chosen\", not for rows with \"choices\"");
+  CHECK(
+      error("bleu", row_kind::text) ==
+      "unknown objective \"bleu\": option_likelihood, next_token, accuracy, exact_match, f1, dpo");
+}
+
+TEST_CASE("default_objective: every kind of rows has one that serves it") {
+  const char* wanted[] = {"option_likelihood", "next_token", "next_token", "dpo"};
+  for (std::size_t k = 0; k < 4; ++k) {
+    const zoq::any_objective o = zoq::default_objective(zoq::row_kinds[k]);
+    CHECK(o.chosen() == wanted[k]);
+    CHECK(o.serves(zoq::row_kinds[k]));
+  }
+}
+
+TEST_CASE("objectives: each says what it does and what it costs") {
+  for (const std::string& name : zoq::names_of<zoq::any_objective::list>()) {
+    zoq::any_objective(zoq::choice_named<zoq::any_objective::list>("objective", name))
+        .visit([&](const auto& o) {
+          CHECK(o.name == name);
+          CHECK_FALSE(o.summary.empty());
+          CHECK_FALSE(o.cost.empty());
+        });
+  }
 }

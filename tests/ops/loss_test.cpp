@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -119,4 +120,35 @@ TEST_CASE_TEMPLATE("log_likelihoods: a logit less its row's normaliser, to the b
           zoq::log_likelihoods(X{}, view, {normaliser.data(), {rows}}, {places.data(), {n}},
                                {found.data(), {2}});
         }) == "log_likelihoods: 9 normalisers for 9 rows, 2 likelihoods for 5 places");
+}
+
+TEST_CASE_TEMPLATE("largest_logits: the column of every row's largest, of equal ones the first", X,
+                   ZOQ_TEST_EXECUTORS) {
+  for (const index_t columns : {1, 2, 17, 255, 256, 257, 1000}) {
+    CAPTURE(columns);
+    constexpr index_t rows = 7;
+    // Whole numbers: many are equal.
+    const std::vector<float> logits = whole_numbers(rows * columns, 9, 3);
+    std::vector<zoq::token_t> best(at(rows)), wanted;
+    zoq::largest_logits(X{}, matrix(logits, rows, columns), {best.data(), {rows}});
+    for (index_t r = 0; r < rows; ++r) {
+      const auto first = logits.begin() + r * columns;
+      wanted.push_back(static_cast<zoq::token_t>(std::max_element(first, first + columns) - first));
+    }
+    CHECK(best == wanted);
+    std::vector<zoq::token_t> in_blocks(at(rows));
+    const zoq::largest_logit_block task{{matrix(logits, rows, columns), in_blocks.data()}};
+    zoq::serial{}.for_each(rows, zoq::host_blocks<zoq::largest_logit_block>{task});
+    CHECK(in_blocks == wanted);
+  }
+  std::vector<float> logits = uniform(600, 10);
+  std::vector<zoq::token_t> best(1);
+  for (const index_t place : {0, 1, 255, 256, 299, 512, 599}) {
+    logits[at(place)] = 2 + static_cast<float>(place);
+    zoq::largest_logits(X{}, matrix(logits, 1, 600), {best.data(), {1}});
+    CHECK(best[0] == place);
+  }
+  CHECK(message_of([&] {
+          zoq::largest_logits(X{}, matrix(logits, 2, 300), {best.data(), {1}});
+        }) == "largest_logits: 1 places for 2 rows of 300");
 }

@@ -5,7 +5,8 @@
 
 #include <memory>
 
-#include "optim/momentum.hpp"
+#include "zoq/optim/adalomo.hpp"
+#include "zoq/optim/momentum.hpp"
 
 namespace {
 
@@ -19,19 +20,21 @@ struct wide_rule {  // values are floats: a rule in double would round where it 
   [[nodiscard]] static rule at(const zoq::step_facts&) { return {}; }
 };
 
-struct owns_memory : zoq::test::momentum {  // state is the loop's, so that checkpoints have it
+struct owns_memory : zoq::momentum {  // state is the loop's, so that checkpoints have it
   std::shared_ptr<float> velocity;
 };
 
 }  // namespace
 
-static_assert(zoq::optimizer<zoq::test::momentum>);
+static_assert(zoq::optimizer<zoq::momentum>);
 static_assert(!zoq::optimizer<wide_rule>);
 static_assert(!zoq::optimizer<owns_memory>);
 static_assert(!zoq::optimizer<int>);
+static_assert(zoq::elementwise_optimizer<zoq::momentum>);
+static_assert(zoq::whole_optimizer<zoq::adalomo>);
 
 TEST_CASE("optimizer: a rule sees value, gradient and its own state") {
-  const auto rule = zoq::test::momentum{.rate = 0.5f, .keep = 0.5f}.at({});
+  const auto rule = zoq::momentum{.rate = 0.5, .beta = 0.5}.at({});
   float velocity = 0;
   CHECK(rule(1, 1, &velocity) == 0.5f);
   CHECK(velocity == 1);

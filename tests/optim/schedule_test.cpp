@@ -51,6 +51,29 @@ TEST_CASE_TEMPLATE("schedules: in (0, 1), never rising", S, zoq::constant, zoq::
   }
 }
 
+TEST_CASE("schedules: one-cycle goes up along a line, and down along half a cosine") {
+  const zoq::one_cycle s{.warm_up = 0.25, .start = 0.2, .end = 0.1};
+  CHECK(factor(s, 0, 16) == 0.2);
+  CHECK(factor(s, 2, 16) == doctest::Approx(0.6).epsilon(1e-14));
+  CHECK(factor(s, 4, 16) == 1);
+  CHECK(factor(s, 10, 16) == doctest::Approx(0.55).epsilon(1e-14));
+  CHECK(factor(s, 8, 16) == doctest::Approx(0.1 + 0.9 * 0.75).epsilon(1e-14));
+  for (std::uint64_t t = 1; t < 100; ++t) {
+    const bool up = t <= 25;
+    CHECK((factor(s, t, 100) > factor(s, t - 1, 100)) == up);
+    CHECK(factor(s, t, 100) <= 1);
+  }
+  CHECK(factor(zoq::one_cycle{.warm_up = 0}, 0, 9) == 1);  // no warm-up: the cosine alone
+  CHECK(factor(zoq::one_cycle{.warm_up = 0}, 5, 9) == factor(zoq::cosine{}, 5, 9));
+}
+
+TEST_CASE("schedules: settings of one-cycle that make no sense are refused") {
+  CHECK(message_of([] { (void)factor(zoq::one_cycle{.warm_up = 1}, 0, 2); }) ==
+        "one-cycle: warm_up is 1, wanted a share of the run in [0, 1)");
+  CHECK(message_of([] { (void)factor(zoq::one_cycle{.start = 2}, 0, 2); }) ==
+        "one-cycle: start 2 and end 0, wanted factors in [0, 1]");
+}
+
 TEST_CASE("schedules: a step outside the run is refused") {
   CHECK(message_of([] { (void)factor(zoq::constant{}, 10, 10); }) == "schedule: step 10 of 10");
   CHECK(message_of([] { (void)factor(zoq::constant{}, 0, 0); }) == "schedule: step 0 of 0");
@@ -60,9 +83,9 @@ TEST_CASE("schedule_named: by name") {
   const auto name_of = [](std::string_view name) {
     return std::visit([](const auto& s) { return std::string_view(s.name); }, schedule_named(name));
   };
-  for (const std::string_view name : {"constant", "linear", "cosine"}) {
+  for (const std::string_view name : {"constant", "linear", "cosine", "one-cycle", "range-test"}) {
     CHECK(name_of(name) == name);
   }
   CHECK(message_of([] { schedule_named("step"); }) ==
-        "unknown schedule \"step\": constant, linear, cosine");
+        "unknown schedule \"step\": constant, linear, cosine, one-cycle, range-test");
 }

@@ -33,6 +33,11 @@ TEST_CASE("checkpoint: what is written comes back, to the bit") {
   CHECK(same_bits(got.values, some.values));
   CHECK(same_bits(got.optimizer, some.optimizer));
   CHECK(got.run == "run-1");
+  CHECK(got.estimator.empty());
+  checkpoint with_estimator = some;
+  with_estimator.estimator = {8, 9};
+  zoq::write_checkpoint(folder / "c", with_estimator);
+  CHECK(zoq::read_checkpoint(folder / "c", 3, "run-1").estimator == with_estimator.estimator);
   const checkpoint bare = {~std::uint64_t{0}, {1.0f}, {}, ""};  // an optimizer without a state
   zoq::write_checkpoint(folder / "c", bare);
   CHECK(zoq::read_checkpoint(folder / "c", 1, "").steps == ~std::uint64_t{0});
@@ -55,6 +60,10 @@ TEST_CASE("checkpoint: other runs and broken files are refused, naming the file"
     c.values[1] = bad;
     zoq::write_checkpoint(path, c);
     CHECK(error(3, "run-1") == zoq::text("a value is ", bad));
+    c = some;
+    c.optimizer[5] = bad;
+    zoq::write_checkpoint(path, c);
+    CHECK(error(3, "run-1") == zoq::text("a number of the optimizer's state is ", bad));
   }
   const auto write = [&](const std::map<std::string, std::string>& metadata) {
     const std::vector<zoq::safetensor> tensors = {
@@ -87,36 +96,33 @@ TEST_CASE_TEMPLATE("resume: checkpoint and trajectory go on as if nothing had ha
   const std::vector<zoq::example> rows = tiny_task(7);
   const zoq::train_options options = {
       .steps = 14, .batch_size = 3, .seed = 6, .schedule = zoq::linear_decay{}};
-  const outcome whole = train(exec, model, places, rows, options, zoq::spsa{}, momentum{});
+  const outcome whole = train(exec, model, places, rows, options, zoq::spsa{}, with_state);
 
   const nlohmann::json settings = {{"zoq", "trajectory.1"}};
   {  // This run writes a checkpoint after 5 steps and is cut in the middle of step 9.
     auto view = zoq::sparse_view(exec, model.tensors(), places);
-    zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
+    zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, with_state);
     trainer.start(rows, options);
     zoq::trajectory_writer record(folder / "t", settings);
     for (int t = 0; t < 9; ++t) {
       const zoq::step_result s = trainer.advance();
       record.append(s.step, s.answers);
       if (t == 4) {
-        const auto state = trainer.steps().optimizer_state();
-        std::vector<float> host(static_cast<std::size_t>(state.shape[0]));
-        exec.download(state.data, state.shape[0], host.data());
-        zoq::write_checkpoint(folder / "c", {5, view.to_delta().values, host, "run"});
+        zoq::write_checkpoint(
+            folder / "c", {5, view.to_delta().values, trainer.steps().saved_optimizer(), "run"});
       }
     }
   }
   put(folder / "t", contents(folder / "t") + "{\"step\":9,\"los");
 
   auto view = zoq::sparse_view(exec, model.tensors(), places);
-  zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, momentum{});
+  zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, with_state);
   trainer.start(rows, options);
   const checkpoint from = zoq::read_checkpoint(folder / "c", places.count(), "run");
   const zoq::trajectory seen = zoq::read_trajectory(folder / "t");
   REQUIRE(seen.losses.size() == 9);
   exec.upload(from.values.data(), places.count(), view.values().data);
-  exec.upload(from.optimizer.data(), places.count(), trainer.steps().optimizer_state().data);
-  trainer.steps().skip_to(from.steps);
+  trainer.steps().resume(from.steps, from.optimizer, from.estimator);
   while (trainer.steps().next() < seen.losses.size()) {
     trainer.replay(seen.losses[trainer.steps().next()]);
   }

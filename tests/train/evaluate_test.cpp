@@ -13,6 +13,7 @@
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/objective/next_token.hpp"
+#include "zoq/objective/objectives.hpp"
 
 using zoq::evaluation;
 using zoq::example;
@@ -159,4 +160,63 @@ TEST_CASE("evaluate: rows that do not suit and losses that are no numbers, namin
   };
   CHECK(loss_error({}) == "row 13, branch 1: the loss is nan");
   CHECK(loss_error({.batch_rows = 3, .numbers = numbers}) == "row 1, branch 1: the loss is nan");
+}
+
+namespace {
+
+/// The same, and the likeliest token: one more than the token before.
+struct guessing_table : table {
+  using table::score;
+  index_t asked_for_best = 0;
+  void score(const packing& batch, const zoq::branch_parts& branches, std::span<double> scores,
+             std::span<zoq::token_t> best) {
+    ++asked_for_best;
+    REQUIRE(best.size() == scores.size());
+    table::score(batch, branches, scores);
+    for (index_t b = 0; b < branches.count; ++b) {
+      for (std::size_t r = 0; r < batch.reads.size(); ++r) {
+        best[at(b) * batch.reads.size() + r] =
+            batch.tokens[at(batch.reads[r].row)] + 1 + static_cast<zoq::token_t>(b);
+      }
+    }
+  }
+};
+
+// Texts that count on, and one that does not.
+const std::vector<example> counting_rows = {
+    {{1, 2}, {{3, 4, 5}}, 0}, {{7}, {{8}}, 0}, {{7}, {{8, 8}}, 0}, {{1, 2, 3}, {{4, 5}}, 0}};
+
+}  // namespace
+
+TEST_CASE("evaluate: objectives that look at the likeliest tokens are given those of their row") {
+  for (const index_t limit : {1, 1000}) {
+    guessing_table pass;
+    const evaluation match = zoq::evaluate(pass, {2, {}}, zoq::exact_match{},
+                                           pointers(counting_rows), {.stacked_rows = limit});
+    CHECK(match.branch[0].mean() == 0.25);
+    CHECK(match.branch[1].mean() == 1);
+    CHECK(match.accuracy() == 0.75);
+    const evaluation shared =
+        zoq::evaluate(pass, {2, {}}, zoq::f1{}, pointers(counting_rows), {.stacked_rows = limit});
+    CHECK(shared.branch[0].mean() == 0.125);  // of 8, 8 the guesses are 8, 9
+    // In branch 1 a guess is one too high: 4, 5, 6 of 3, 4, 5, 5, 6 of 4, 5; nothing of the others.
+    CHECK(shared.branch[1].mean() == doctest::Approx((1.0 / 3 + 1 + 1 + 0.5) / 4).epsilon(1e-11));
+    CHECK(pass.asked_for_best == (limit == 1 ? 8 : 2));
+  }
+}
+
+TEST_CASE("evaluate: the likeliest tokens are only asked for where the objective looks at them") {
+  guessing_table pass;
+  zoq::evaluate(pass, {}, zoq::any_objective(zoq::next_token{}), pointers(counting_rows));
+  zoq::evaluate(pass, {}, zoq::next_token{}, pointers(counting_rows));
+  CHECK(pass.asked_for_best == 0);
+  const evaluation any =
+      zoq::evaluate(pass, {}, zoq::any_objective(zoq::exact_match{}), pointers(counting_rows));
+  CHECK(pass.asked_for_best == 1);
+  CHECK(any.branch[0].mean() == 0.25);
+  CHECK(any.right == 3);
+  table without;
+  CHECK(message_of([&] {
+          zoq::evaluate(without, {}, zoq::exact_match{}, pointers(counting_rows));
+        }) == "this model's pass does not find the likeliest tokens, which the objective reads");
 }

@@ -13,11 +13,12 @@
 
 #include "exec/executors.hpp"
 #include "io/temporary_folder.hpp"
-#include "optim/momentum.hpp"
+
 #include "random_values.hpp"
 #include "zoq/estimate/estimators.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
+#include "zoq/optim/momentum.hpp"
 #include "zoq/optim/sgd.hpp"
 
 using namespace zoq::test;
@@ -271,7 +272,7 @@ TEST_CASE("stepper: a term's shape multiplies its direction") {
 
 TEST_CASE("stepper: an optimizer has a state for each value, and its steps go on from it") {
   std::vector<float> x = start();
-  minimize(serial{}, x, bowl, spsa{}, momentum{.rate = 3e-3f}, {.steps = 800, .seed = 1});
+  minimize(serial{}, x, bowl, spsa{}, zoq::momentum{.rate = 3e-3}, {.steps = 800, .seed = 1});
   CHECK(bowl(x) < 1e-3);
 
   std::vector<float> parts = start();
@@ -284,11 +285,11 @@ TEST_CASE("stepper: an optimizer has a state for each value, and its steps go on
       answers.push_back({bowl(zoq::point_of(q, parts, how.direction, order))});
     }
   };
-  zoq::stepper first(exec, order, spsa{}, momentum{.rate = 3e-3f}, how);
+  zoq::stepper first(exec, order, spsa{}, zoq::momentum{.rate = 3e-3}, how);
   while (first.next() < 300) {
     first.advance(parts.data(), evaluate);
   }
-  zoq::stepper second(exec, order, spsa{}, momentum{.rate = 3e-3f}, how);
+  zoq::stepper second(exec, order, spsa{}, zoq::momentum{.rate = 3e-3}, how);
   second.skip_to(300);
   const auto from = first.optimizer_state();
   std::copy_n(from.data, from.size(), second.optimizer_state().data);

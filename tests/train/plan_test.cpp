@@ -85,11 +85,11 @@ TEST_CASE("plan: view, stepper and forward pass take what was planned, to the by
         how.estimator = estimator;
         how.measures_epsilon = false;
         how.measured_rows = 0;
-        how.state_floats = momentum::state_floats;
+        how.state_floats = zoq::momentum::state_floats;
         const auto plan = zoq::plan_tuning(model.config(), zoq::weights_of(model.tensors()), how);
         const index_t before = counted_space::live;
         auto view = zoq::sparse_view(exec, model.tensors(), places);
-        zoq::trainer run(exec, model, view, zoq::option_likelihood{}, estimator, momentum{});
+        zoq::trainer run(exec, model, view, zoq::option_likelihood{}, estimator, with_state);
         run.start(rows, {.steps = 2, .batch_size = batch});
         run.advance();
         run.advance();
@@ -160,7 +160,7 @@ TEST_CASE("plan: on a device a run takes what was planned, to the byte") {
           zoq::plan_request how = {.batch_size = batch, .length = 20, .density = 0.05};
           how.option_tokens = option_tokens;
           how.estimator = zoq::spsa{};
-          how.state_floats = momentum::state_floats;
+          how.state_floats = zoq::momentum::state_floats;
           how.products = products;
           how.device = {slice, 1000, device_back::most_packed_rows};
           how.measures_epsilon = measures;
@@ -171,7 +171,7 @@ TEST_CASE("plan: on a device a run takes what was planned, to the byte") {
           counted_space::watch();
           const device exec({.products = products, .slice_bytes = slice});
           auto view = zoq::sparse_view(exec, model.tensors(), places);
-          zoq::trainer run(exec, model, view, zoq::option_likelihood{}, how.estimator, momentum{});
+          zoq::trainer run(exec, model, view, zoq::option_likelihood{}, how.estimator, with_state);
           run.start(rows, {.steps = 2, .batch_size = batch});
           run.advance();
           if (measures) {
@@ -275,13 +275,13 @@ TEST_CASE("R2: a step takes the memory of evaluation and of k values, and no buf
     largest_request = 0;
     auto view = zoq::sparse_view(exec, model.tensors(), places);
     zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{.probes = probes},
-                     momentum{});
+                     with_state);
     run.start(rows, {.steps = 3, .batch_size = 2});
     for (int s = 0; s < 3; ++s) {
       run.advance();
     }
     const index_t step = counted_space::peak - before;
-    const index_t state = 4 * k * momentum::state_floats;
+    const index_t state = 4 * k * zoq::momentum::state_floats;
     CHECK(step > evaluation);
     CHECK(static_cast<double>(step) <= 1.05 * static_cast<double>(evaluation) +
                                            static_cast<double>(8 * k + 4 * k * branches + state));

@@ -155,7 +155,7 @@ TEST_CASE_TEMPLATE("replay: the recorded trajectory gives the same delta to the 
                                       .direction = zoq::rademacher{},
                                       .schedule = zoq::cosine{}};
   const zoq::spsa estimator{.epsilon = 1e-2, .probes = 2};
-  const outcome run = train(exec, model, places, rows, options, estimator, momentum{});
+  const outcome run = train(exec, model, places, rows, options, estimator, with_state);
   {
     zoq::trajectory_writer out(folder / "t", settings);
     for (const zoq::step_result& s : run.steps) {
@@ -163,7 +163,7 @@ TEST_CASE_TEMPLATE("replay: the recorded trajectory gives the same delta to the 
     }
   }
   auto view = zoq::sparse_view(exec, model.tensors(), places);
-  zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, estimator, momentum{});
+  zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, estimator, with_state);
   trainer.start(rows, options);
   for (const auto& losses : zoq::read_trajectory(folder / "t").losses) {
     trainer.replay(losses);
@@ -176,7 +176,7 @@ TEST_CASE_TEMPLATE("replay: the recorded trajectory gives the same delta to the 
   const zoq::value_order order{extents.data(), static_cast<index_t>(extents.size()),
                                places.count()};
   const zoq::cpu other{{.threads = 3}};
-  zoq::stepper step(other, order, estimator, momentum{},
+  zoq::stepper step(other, order, estimator, with_state,
                     zoq::recipe{options.steps, options.seed, options.direction, options.schedule});
   std::vector<float> values(at(places.count()));
   for (const auto& losses : zoq::read_trajectory(folder / "t").losses) {

@@ -14,6 +14,8 @@
 #include "zoq/estimate/spsa.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
+#include "zoq/optim/adam.hpp"
+#include "zoq/optim/optimizers.hpp"
 #include "zoq/optim/sgd.hpp"
 #include "zoq/train/minimize.hpp"
 
@@ -267,6 +269,193 @@ TEST_CASE("stepper: values that would leave the numbers, and missing losses, sto
         }) == "step 0: 1 losses for 2 queries");
   zoq::stepper none(exec, order, zoq::spsa{}, zoq::sgd{.rate = 1}, zoq::recipe{0, 1});
   CHECK(none.done());
+}
+
+namespace {
+
+/// One term a probe, with given derivatives: to see what limits do to them.
+struct given_slopes {
+  static constexpr std::string_view name = "given";
+  using state = zoq::no_state;
+  std::vector<double> slopes;
+
+  template <zoq::executor X>
+  bool ask(const X&, const zoq::step_info&, state&, std::span<const answer> answers,
+           std::vector<query>& wanted) const {
+    wanted.push_back({});
+    return answers.empty();
+  }
+  template <zoq::executor X>
+  void tell(const X&, const zoq::step_info& at, state&, std::span<const query>,
+            std::span<const answer>, zoq::gradient& g) const {
+    for (std::size_t p = 0; p < slopes.size(); ++p) {
+      g.terms.push_back({at.seed + p, slopes[p] / static_cast<double>(slopes.size())});
+    }
+  }
+};
+
+std::vector<float> step_of(const given_slopes& e, const zoq::recipe& how) {
+  const zoq::serial exec;
+  std::vector<float> values(at(k));
+  zoq::stepper step(exec, order, e, zoq::sgd{.rate = 1}, how);
+  step.advance(values.data(), [](auto, std::vector<answer>& answers) { answers.push_back({1}); });
+  return values;
+}
+
+/// Counts its steps, and gives the count as the slope.
+struct counts_steps {
+  static constexpr std::string_view name = "counts";
+  struct state {
+    float steps = 0;
+  };
+  template <zoq::executor X>
+  bool ask(const X&, const zoq::step_info&, state&, std::span<const answer> answers,
+           std::vector<query>& wanted) const {
+    wanted.push_back({});
+    return answers.empty();
+  }
+  template <zoq::executor X>
+  void tell(const X&, const zoq::step_info& at, state& s, std::span<const query>,
+            std::span<const answer>, zoq::gradient& g) const {
+    g.slope = static_cast<double>(++s.steps);
+    g.terms.push_back({at.seed, g.slope});
+  }
+  static zoq::index_t state_bytes(zoq::index_t) { return 4; }
+  template <zoq::executor X>
+  std::vector<float> save(const X&, const state& s) const {
+    return {s.steps};
+  }
+  template <zoq::executor X>
+  void load(const X&, std::span<const float> saved, state& s) const {
+    zoq::require(saved.size() == 1, "counts: ", saved.size(), " floats");
+    s.steps = saved[0];
+  }
+};
+static_assert(zoq::saved_estimator<counts_steps, zoq::serial>);
+static_assert(!zoq::saved_estimator<zoq::spsa, zoq::serial>);
+
+}  // namespace
+
+TEST_CASE("stepper: clip limits the derivative along every direction, to the bit") {
+  const zoq::recipe plain{1, 3}, limited{1, 3, zoq::gaussian{}, zoq::constant{}, 2};
+  CHECK(same_bits(step_of({{5, -0.5, -7}}, limited), step_of({{2, -0.5, -2}}, plain)));
+  CHECK(same_bits(step_of({{1, 2, -2}}, limited), step_of({{1, 2, -2}}, plain)));
+  CHECK_FALSE(same_bits(step_of({{5}}, limited), step_of({{5}}, plain)));
+}
+
+TEST_CASE("stepper: clip_norm shortens a longer estimate to this norm, and leaves shorter ones") {
+  const auto norm = [](const std::vector<float>& x) {
+    double sum = 0;
+    for (const float v : x) {
+      sum += static_cast<double>(v) * static_cast<double>(v);
+    }
+    return std::sqrt(sum);
+  };
+  const auto limited = [](double most) {
+    return zoq::recipe{1, 3, zoq::gaussian{}, zoq::constant{}, 0, most};
+  };
+  const std::vector<float> whole = step_of({{5, 1}}, {1, 3});
+  const std::vector<float> half = step_of({{5, 1}}, limited(norm(whole) / 2));
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    CHECK(half[i] == whole[i] / 2);  // a factor of 2 is exact
+  }
+  CHECK(norm(step_of({{5, 1}}, limited(0.125))) == doctest::Approx(0.125).epsilon(1e-7));
+  CHECK(same_bits(step_of({{5, 1}}, limited(norm(whole) * 1.01)), whole));
+}
+
+TEST_CASE("stepper: limits that make no sense are refused") {
+  const auto error = [](double clip, double norm) {
+    return message_of([&] {
+      step_of({{1}}, {1, 3, zoq::gaussian{}, zoq::constant{}, clip, norm});
+    });
+  };
+  CHECK(error(-1, 0) == "clip: -1, wanted a finite number of at least 0");
+  CHECK(error(0, std::nan("")) == "clip_norm: nan, wanted a finite number of at least 0");
+}
+
+TEST_CASE("stepper: a step whose losses are all the same is flat") {
+  const zoq::serial exec;
+  std::vector<float> values = uniform(k, 6);
+  zoq::stepper step(exec, order, zoq::spsa{.probes = 2}, zoq::sgd{.rate = 0.1}, zoq::recipe{9, 1});
+  const auto flat = [&](std::vector<double> losses) {
+    return step
+        .advance(values.data(),
+                 [&](auto, std::vector<answer>& answers) {
+                   for (const double l : losses) {
+                     answers.push_back({l});
+                   }
+                 })
+        .flat;
+  };
+  const std::vector<float> before = values;
+  CHECK(flat({0.25, 0.25, 0.25, 0.25}));
+  CHECK(same_bits(values, before));
+  CHECK_FALSE(flat({0.25, 0.25, 0.25, 0.5}));
+  zoq::stepper single(exec, order, given_slopes{{1}}, zoq::sgd{.rate = 0.1}, zoq::recipe{9, 1});
+  CHECK_FALSE(single
+                  .advance(values.data(),
+                           [](auto, std::vector<answer>& answers) { answers.push_back({1}); })
+                  .flat);  // one loss says nothing
+}
+
+TEST_CASE("stepper: goes on with the saved states of optimizer and estimator, to the bit") {
+  const zoq::serial exec;
+  const zoq::recipe how{6, 8};
+  const auto one = [](auto, std::vector<answer>& answers) { answers.push_back({1}); };
+  std::vector<float> values(at(k));
+  const zoq::adam o{.rate = 0.1};
+  zoq::stepper whole(exec, order, counts_steps{}, o, how);
+  for (int t = 0; t < 3; ++t) {
+    whole.advance(values.data(), one);
+  }
+  std::vector<float> again = values;
+  const std::vector<float> optimizer_state = whole.saved_optimizer();
+  const std::vector<float> estimator_state = whole.saved_estimator();
+  CHECK(optimizer_state.size() == at(2 * k));
+  CHECK(estimator_state == std::vector<float>{3});
+  zoq::stepper resumed(exec, order, counts_steps{}, o, how);
+  resumed.resume(3, optimizer_state, estimator_state);
+  while (!whole.done()) {
+    CHECK(whole.advance(values.data(), one).slope == resumed.advance(again.data(), one).slope);
+    CHECK(same_bits(values, again));
+  }
+  CHECK(resumed.done());
+  const auto error = [&](std::uint64_t step, const auto& a, const std::vector<float>& b) {
+    zoq::stepper s(exec, order, counts_steps{}, o, how);
+    return message_of([&] { s.resume(step, a, b); });
+  };
+  CHECK(error(3, optimizer_state, {}) == "step 3: the estimator's state is missing");
+  CHECK(error(0, optimizer_state, {}).empty());
+  CHECK(error(3, optimizer_state, {1, 2}) == "counts: 2 floats");
+  CHECK(error(3, estimator_state, {3}) == "step 3: 1 floats of state for an optimizer with 20");
+  zoq::stepper plain(exec, order, zoq::spsa{}, o, how);
+  CHECK(plain.saved_estimator().empty());
+  CHECK(message_of([&] { plain.resume(3, optimizer_state, estimator_state); }) ==
+        "spsa: 1 floats of state, it has none");
+}
+
+TEST_CASE_TEMPLATE("stepper: takes a plain optimizer and any_optimizer alike", X,
+                   ZOQ_TEST_EXECUTORS) {
+  const X exec;
+  for (const std::string& name : zoq::names_of<zoq::any_optimizer::list>()) {
+    CAPTURE(name);
+    const zoq::recipe how{4, 42};
+    const zoq::any_optimizer any = zoq::optimizer_named(name, {.rate = 0.01});
+    std::vector<float> values = uniform(k, 1), direct = values;
+    zoq::stepper step(exec, order, zoq::spsa{}, any, how);
+    evaluator f{&values, how.direction};
+    std::vector<std::vector<answer>> losses;
+    while (!step.done()) {
+      losses.push_back(step.advance(values.data(), f).answers);
+    }
+    any.visit([&](const auto& o) {
+      zoq::stepper alone(exec, order, zoq::spsa{}, o, how);
+      while (!alone.done()) {
+        alone.replay(direct.data(), losses[alone.next()]);
+      }
+    });
+    CHECK(same_bits(values, direct));
+  }
 }
 
 TEST_CASE("R8: byte_count is what was allocated: k floats and the optimizer's state") {

@@ -14,6 +14,7 @@
 #include "zoq/estimate/spsa.hpp"
 #include "zoq/model/llama_forward.hpp"
 #include "zoq/objective/option_likelihood.hpp"
+#include "zoq/optim/momentum.hpp"
 #include "zoq/optim/sgd.hpp"
 #include "zoq/score/simple.hpp"
 #include "zoq/sparse/top_k.hpp"
@@ -74,24 +75,7 @@ inline std::vector<double> losses_of(const outcome& run) {
   return out;
 }
 
-/// sgd with momentum: m <- 0.9 m + g, w <- w - rate m. An optimizer with a state.
-struct momentum {
-  static constexpr std::string_view name = "momentum";
-  static constexpr int state_floats = 1;
-  static constexpr bool needs_norm = false;
-  double rate = 0.002;
-
-  struct rule {
-    float rate;
-    float operator()(float value, float gradient, float* state) const {
-      *state = std::fma(0.9f, *state, gradient);
-      return std::fma(-rate, *state, value);
-    }
-  };
-  [[nodiscard]] rule at(const step_facts& facts) const {
-    return {static_cast<float>(rate * facts.schedule)};
-  }
-};
-static_assert(optimizer<momentum>);
+/// An optimizer with a state, at a rate that suits the tiny task.
+inline constexpr zoq::momentum with_state{.rate = 0.002};
 
 }  // namespace zoq::test

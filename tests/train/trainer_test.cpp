@@ -89,7 +89,7 @@ TEST_CASE("R4: every format steps with every estimator and direction") {
       for (const outcome& run :
            {train(exec, model, places, rows, options),
             train(exec, model, places, rows, options, zoq::spsa_one_sided{}),
-            train(exec, model, places, rows, options, zoq::spsa{.probes = 2}, momentum{})}) {
+            train(exec, model, places, rows, options, zoq::spsa{.probes = 2}, with_state)}) {
         CHECK(largest_difference(run.values, std::vector<float>(run.values.size())) > 0);
         CHECK(std::isfinite(run.steps[1].loss));
       }
@@ -368,4 +368,26 @@ TEST_CASE("trainer: settings that make no sense are refused") {
   CHECK(error(rows, {.stacked_rows = 0}) == "trainer: stacked rows and branches must be positive");
   CHECK(error(rows, {.stacked_branches = 0}) ==
         "trainer: stacked rows and branches must be positive");
+}
+
+TEST_CASE("trainer: limits on derivative and norm reach every step") {
+  const zoq::serial exec;
+  const zoq::llama model = tiny_llama({.format = "q4_0"}).model();
+  const zoq::mask places = large_weights(model);
+  const auto rows = tiny_task(6);
+  const auto length = [&](double clip, double clip_norm) {
+    const outcome run = train(exec, model, places, rows,
+                              {.steps = 1, .batch_size = 6, .clip = clip, .clip_norm = clip_norm},
+                              zoq::spsa{}, zoq::sgd{.rate = 1});
+    double sum = 0;
+    for (const float v : run.values) {
+      sum += static_cast<double>(v) * static_cast<double>(v);
+    }
+    return std::sqrt(sum);
+  };
+  const double whole = length(0, 0);
+  // Floats, each rounded by 2^-25 of itself.
+  CHECK(length(0, 0.25 * whole) == doctest::Approx(0.25 * whole).epsilon(1e-6));
+  CHECK(length(1e-3, 0) == doctest::Approx(1e-3 * length(1, 0)).epsilon(1e-6));
+  CHECK(length(1e9, 1e9) == whole);
 }

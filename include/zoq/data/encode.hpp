@@ -51,6 +51,10 @@ inline std::vector<example> encode_rows(const tokenizer& words, const text_rows&
     } else if (const auto* completion = std::get_if<completion_row>(&row)) {
       e.prompt = prompt_of(completion->prompt, "prompt");
       e.continuations.push_back(encode(completion->completion, "completion"));
+    } else if (const auto* pair = std::get_if<preference_row>(&row)) {
+      e.prompt = prompt_of(pair->prompt, "prompt");
+      e.continuations.push_back(encode(pair->chosen, "chosen text"));
+      e.continuations.push_back(encode(pair->rejected, "rejected text"));
     } else {
       std::vector<token_t> tokens = prompt_of(std::get<text_row>(row).text, "text");
       require(tokens.size() >= 2, "row ", out.size() + 1, ": the text has only one token");

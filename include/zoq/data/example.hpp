@@ -3,6 +3,7 @@
 //     {"prompt": ..., "choices": [...], "answer": 1}   prompt, continuations = choices, answer
 //     {"prompt": ..., "completion": ...}               prompt, one continuation
 //     {"text": ...}                                    the first token, one continuation: the rest
+//     {"prompt": ..., "chosen": ..., "rejected": ...}  prompt, continuations = chosen, rejected
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -18,6 +19,9 @@ struct example {
   std::vector<token_t> prompt;
   std::vector<std::vector<token_t>> continuations;
   index_t answer = 0;  // the right continuation
+  // What an objective keeps of the untuned model's answer to this row: the same in all branches and
+  // steps. Made once before a run by `set_references`; empty where no objective asks for it.
+  std::vector<double> reference{};
 };
 
 /// The share of the most frequent answer: what a constant guess reaches. 0 for no rows.

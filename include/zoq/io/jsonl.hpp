@@ -3,6 +3,7 @@
 //     {"prompt": "A fine film. It was", "choices": [" terrible", " great"], "answer": 1}
 //     {"prompt": "Q: 2 + 2?\nA:", "completion": " 4"}
 //     {"text": "Any running text."}
+//     {"prompt": "Say hello.\n", "chosen": "Hello!", "rejected": "No."}
 //
 //     zoq::text_rows rows = zoq::read_rows("train.jsonl");
 //     const auto& first = std::get<zoq::choice_row>(rows[0]);
@@ -25,6 +26,7 @@
 #include "zoq/io/byte_reader.hpp"
 #include "zoq/io/json.hpp"
 #include "zoq/io/mapped_file.hpp"
+#include "zoq/io/row_kind.hpp"
 
 namespace zoq {
 
@@ -46,8 +48,16 @@ struct text_row {
   std::string text;
 };
 
-using any_row = std::variant<choice_row, completion_row, text_row>;
+/// Of two texts that may go on after the prompt, the better and the worse.
+struct preference_row {
+  std::string prompt;
+  std::string chosen, rejected;  // not the same
+};
+
+using any_row = std::variant<choice_row, completion_row, text_row, preference_row>;
 using text_rows = std::vector<any_row>;  // of one kind throughout
+
+[[nodiscard]] inline row_kind kind_of(const any_row& row) { return row_kinds[row.index()]; }
 
 namespace detail {
 
@@ -101,7 +111,15 @@ inline any_row read_row(std::string_view line, const std::string& where) {
     return completion_row{detail::filled_string(row, "prompt", where),
                           detail::filled_string(row, "completion", where)};
   }
-  require(row.contains("text"), where, ": none of the keys \"choices\", \"completion\", \"text\"");
+  if (row.contains("chosen")) {
+    preference_row out{detail::filled_string(row, "prompt", where),
+                       detail::filled_string(row, "chosen", where),
+                       detail::filled_string(row, "rejected", where)};
+    require(out.chosen != out.rejected, where, ": \"chosen\" and \"rejected\" are the same");
+    return out;
+  }
+  require(row.contains("text"), where,
+          ": none of the keys \"choices\", \"completion\", \"chosen\", \"text\"");
   return text_row{detail::filled_string(row, "text", where)};
 }
 
@@ -109,7 +127,6 @@ inline any_row read_row(std::string_view line, const std::string& where) {
 /// broken JSON, a missing key, a wrong type, an answer outside the choices, an empty line, or a row
 /// of another kind than the first; and on a file without rows.
 inline text_rows read_rows(const std::string& path) {
-  static constexpr const char* kinds[] = {"choices", "completion", "text"};
   const mapped_file file(path);
   const auto* start = reinterpret_cast<const char*>(file.bytes().data());
   std::string_view rest(start, file.bytes().size());
@@ -126,8 +143,8 @@ inline text_rows read_rows(const std::string& path) {
     require(line.find_first_not_of(" \t") != std::string_view::npos, where, ": empty line");
     any_row row = read_row(line, where);
     require(out.empty() || row.index() == out[0].index(), where, ": a row with \"",
-            kinds[row.index()], "\" in a file of rows with \"",
-            kinds[out.empty() ? 0 : out[0].index()], "\"");
+            key_of(kind_of(row)), "\" in a file of rows with \"",
+            key_of(kind_of(out.empty() ? row : out[0])), "\"");
     out.push_back(std::move(row));
   }
   return out;

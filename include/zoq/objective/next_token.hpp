@@ -10,20 +10,23 @@
 #include <string_view>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
+#include "zoq/io/row_kind.hpp"
 #include "zoq/objective/objective.hpp"
 
 namespace zoq {
 
 struct next_token {
   static constexpr std::string_view name = "next_token";
+  static constexpr std::string_view summary =
+      "mean negative log-likelihood of a completion, or of running text";
+  static constexpr std::string_view paper = "";
+  static constexpr std::string_view cost = "a forward of prompt and completion";
+  static constexpr bool serves(row_kind kind) {
+    return kind == row_kind::completion || kind == row_kind::text;
+  }
 
   /// Throws unless the row has exactly one continuation.
-  static void pack(const example& row, packing& batch) {
-    require(row.continuations.size() == 1, "a row has ", row.continuations.size(),
-            " continuations, wanted 1");
-    pack_continuation(row.continuations[0], batch.add(row.prompt), batch);
-  }
+  static void pack(const example& row, packing& batch) { pack_completion(row, batch); }
 
   /// scores: the log-likelihoods of the continuation's tokens.
   [[nodiscard]] static double loss(const example&, std::span<const double> scores) {

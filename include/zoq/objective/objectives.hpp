@@ -1,21 +1,30 @@
 // The objectives that can be chosen at run time, as one that forwards to the chosen.
 //
-//     zoq::any_objective objective = zoq::option_likelihood{};
+//     zoq::any_objective objective = zoq::objective_named("dpo:beta=0.2", zoq::row_kind::preference);
 //     objective.chooses();    // true: accuracy has a meaning
 //
 // Visited once a row, far from every inner loop; so a trainer is compiled once for all of them. A
-// new objective takes one more name in `any_objective`.
+// new objective takes one more name in `any_objective`, and says by `serves` which rows suit it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #include "zoq/core/choice.hpp"
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/settings.hpp"
+#include "zoq/io/row_kind.hpp"
+#include "zoq/objective/accuracy.hpp"
+#include "zoq/objective/dpo.hpp"
+#include "zoq/objective/exact_match.hpp"
+#include "zoq/objective/f1.hpp"
 #include "zoq/objective/next_token.hpp"
 #include "zoq/objective/objective.hpp"
 #include "zoq/objective/option_likelihood.hpp"
@@ -26,55 +35,114 @@ template <objective... O>
 class objective_choice {
  public:
   static constexpr std::string_view name = "any";
+  static constexpr bool reads_best = true;  // if need be: see wants_best
+
+  using list = std::variant<O...>;
 
   objective_choice() = default;
+  explicit objective_choice(list of) : of_(std::move(of)) {}
   template <class One>
   requires(std::is_same_v<One, O> || ...) objective_choice(const One& one)  // NOLINT: a conversion
       : of_(one) {}
 
+  /// Calls f(objective) with the chosen one, to read or change its settings.
+  template <class F>
+  decltype(auto) visit(F&& f) {
+    return std::visit(std::forward<F>(f), of_);
+  }
+  template <class F>
+  decltype(auto) visit(F&& f) const {
+    return std::visit(std::forward<F>(f), of_);
+  }
   [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
   /// False for objectives that only have a loss: `choice` is then -1.
   [[nodiscard]] bool chooses() const {
-    return std::visit([]<class One>(const One&) { return choosing_objective<One>; }, of_);
+    return visit([]<class One>(const One&) { return choosing_objective<One>; });
+  }
+  /// True when `loss` and `choice` need the likeliest tokens.
+  [[nodiscard]] bool wants_best() const {
+    return visit([]<class One>(const One&) { return best_reading_objective<One>; });
+  }
+  /// True when rows need a reference; see train/reference.hpp.
+  [[nodiscard]] bool refers() const {
+    return visit([]<class One>(const One&) { return referring_objective<One>; });
+  }
+  [[nodiscard]] bool serves(row_kind kind) const {
+    return visit([&](const auto& o) { return o.serves(kind); });
   }
 
   void pack(const example& row, packing& batch) const {
-    std::visit([&](const auto& o) { o.pack(row, batch); }, of_);
+    visit([&](const auto& o) { o.pack(row, batch); });
   }
-  [[nodiscard]] double loss(const example& row, std::span<const double> scores) const {
-    return std::visit([&](const auto& o) { return o.loss(row, scores); }, of_);
+  [[nodiscard]] double loss(const example& row, std::span<const double> scores,
+                            std::span<const token_t> best = {}) const {
+    return visit([&](const auto& o) { return loss_of(o, row, scores, best); });
   }
-  [[nodiscard]] index_t choice(const example& row, std::span<const double> scores) const {
-    return std::visit(
-        [&]<class One>(const One& o) -> index_t {
-          if constexpr (choosing_objective<One>) {
-            return o.choice(row, scores);
-          } else {
-            return -1;
-          }
-        },
-        of_);
+  [[nodiscard]] index_t choice(const example& row, std::span<const double> scores,
+                               std::span<const token_t> best = {}) const {
+    return visit([&]<class One>(const One& o) -> index_t {
+      if constexpr (choosing_objective<One>) {
+        return choice_of(o, row, scores, best);
+      } else {
+        return -1;
+      }
+    });
+  }
+  [[nodiscard]] std::vector<double> reference(const example& row,
+                                              std::span<const double> scores) const {
+    return visit([&]<class One>(const One& o) -> std::vector<double> {
+      if constexpr (referring_objective<One>) {
+        return o.reference(row, scores);
+      } else {
+        return {};
+      }
+    });
   }
 
   /// Throws for objectives without derivatives, naming the chosen.
   void read_weights(const example& row, std::span<const double> scores,
                     std::span<double> weights) const {
-    std::visit(
-        [&]<class One>(const One& o) {
-          if constexpr (weighing_objective<One>) {
-            o.read_weights(row, scores, weights);
-          } else {
-            fail(One::name, " has no derivatives: no gradient can be scored");
-          }
-        },
-        of_);
+    visit([&]<class One>(const One& o) {
+      if constexpr (weighing_objective<One>) {
+        o.read_weights(row, scores, weights);
+      } else {
+        fail(One::name, " has no derivatives: no gradient can be scored");
+      }
+    });
   }
 
  private:
-  std::variant<O...> of_;
+  list of_;
 };
 
-using any_objective = objective_choice<option_likelihood, next_token>;
-static_assert(choosing_objective<any_objective>);
+using any_objective =
+    objective_choice<option_likelihood, next_token, accuracy, exact_match, f1, dpo>;
+static_assert(choosing_objective<any_objective> && referring_objective<any_objective>);
+
+/// The objective that rows of this kind are for when none is named.
+inline any_objective default_objective(row_kind kind) {
+  if (kind == row_kind::choice) {
+    return option_likelihood{};
+  }
+  if (kind == row_kind::preference) {
+    return dpo{};
+  }
+  return next_token{};
+}
+
+/// The objective of this name, with settings as in core/settings.hpp, for rows of this kind. Throws on
+/// an unknown name, and, naming the kinds, when such rows do not suit it.
+inline any_objective objective_named(std::string_view text, row_kind kind) {
+  any_objective out(policy_named<any_objective::list>("objective", text));
+  std::string wanted;
+  for (const row_kind one : row_kinds) {
+    if (out.serves(one)) {
+      wanted += (wanted.empty() ? "\"" : " or \"") + std::string(key_of(one)) + "\"";
+    }
+  }
+  require(out.serves(kind), "objective ", out.chosen(), " is for rows with ", wanted,
+          ", not for rows with \"", key_of(kind), "\"");
+  return out;
+}
 
 }  // namespace zoq

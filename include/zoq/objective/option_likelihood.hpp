@@ -13,6 +13,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/io/row_kind.hpp"
 #include "zoq/objective/objective.hpp"
 
 namespace zoq {
@@ -21,6 +22,12 @@ enum class option_score { mean, sum };  // over the tokens of an option
 
 struct option_likelihood {
   static constexpr std::string_view name = "option_likelihood";
+  static constexpr std::string_view summary =
+      "softmax over the likelihoods of the choices, against the right one";
+  static constexpr std::string_view paper = "arXiv 2305.17333";
+  static constexpr std::string_view cost =
+      "a forward of the prompt, and of each choice's tokens but one";
+  static constexpr bool serves(row_kind kind) { return kind == row_kind::choice; }
   option_score score = option_score::mean;
 
   /// Throws unless there are at least two options, none empty, and the answer is one of them.

@@ -2,6 +2,7 @@
 //
 //     zoq::log_normalisers(exec, logits, normaliser);   // the second term, for every row
 //     zoq::log_likelihoods(exec, logits, normaliser, places, likelihoods);
+//     zoq::largest_logits(exec, logits, best);          // the likeliest token of every row
 //
 // A zeroth-order slope subtracts nearly equal losses, so what comes after the logits is double.
 // SPDX-License-Identifier: Apache-2.0
@@ -164,14 +165,53 @@ struct largest_logit_row {
   }
 };
 
-/// The place of each row's largest logit, of equal ones the first. logits: [R, V], best: [R].
+/// The same for executors that run blocks of threads: a row is a block's.
+struct largest_logit_block {
+  static constexpr int threads = 256;
+  struct shared {
+    index_t at[static_cast<std::size_t>(threads)];
+  };
+  largest_logit_row all;
+
+  template <class Block>
+  ZOQ_HD void operator()(Block& block) const {
+    const index_t n = all.logits.shape[1];
+    const float* x = all.logits.data + block.index() * n;
+    block.each([&](int t) {
+      index_t at = t < n ? t : 0;
+      for (index_t v = t; v < n; v += threads) {
+        at = x[v] > x[at] ? v : at;
+      }
+      block.shared().at[t] = at;
+    });
+    for (int half = threads / 2; half > 0; half /= 2) {
+      block.each([&](int t) {
+        index_t* at = block.shared().at;
+        if (t < half) {
+          const index_t other = at[t + half];
+          const bool takes = x[other] > x[at[t]] || (x[other] == x[at[t]] && other < at[t]);
+          at[t] = takes ? other : at[t];
+        }
+      });
+    }
+    block.each([&](int t) {
+      if (t == 0) {
+        all.best[block.index()] = static_cast<token_t>(block.shared().at[0]);
+      }
+    });
+  }
+};
+
+/// The column of each row's largest logit; of equal ones the first. logits: [R, V], best: [R]. Of rows
+/// with a logit that is no number any column.
 template <executor X>
 void largest_logits(const X& exec, tensor_view<const float, 2> logits,
                     tensor_view<token_t, 1> best) {
   require(best.shape[0] == logits.shape[0] && logits.shape[1] > 0,
           "largest_logits: ", best.shape[0], " places for ", logits.shape[0], " rows of ",
           logits.shape[1]);
-  exec.for_each(logits.shape[0], largest_logit_row{logits, best.data});
+  const largest_logit_row all{logits, best.data};
+  for_each_row(exec, logits.shape[0], largest_logit_block{all}, all);
 }
 
 }  // namespace zoq

@@ -9,16 +9,23 @@
 #include <string_view>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/optim/optimizer.hpp"
 
 namespace zoq {
 
 struct sgd {
   static constexpr std::string_view name = "sgd";
+  static constexpr std::string_view summary = "a step of rate times the estimate";
+  static constexpr std::string_view paper = "Robbins and Monro, Ann. Math. Statist. 22(3), 1951";
+  static constexpr std::string_view cost = "no state";
   static constexpr int state_floats = 0;
   static constexpr bool needs_norm = false;
   double rate = 3e-4;
+
+  template <class Self, class F>
+  static void settings(Self& self, F&& f) {
+    f("rate", self.rate);
+  }
 
   struct rule {
     float rate;
@@ -30,8 +37,7 @@ struct sgd {
 
   /// Throws unless the rate is finite and not negative.
   [[nodiscard]] rule at(const step_facts& facts) const {
-    require(std::isfinite(rate) && rate >= 0, "sgd: the rate is ", rate,
-            ", wanted a finite number of at least 0");
+    detail::require_setting(name, "rate", rate);
     return {static_cast<float>(rate * facts.schedule)};
   }
 };

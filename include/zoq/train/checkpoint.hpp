@@ -1,7 +1,11 @@
-// A checkpoint: the values and the optimizer's state after a number of steps, so that a resumed run
-// replays only what its trajectory holds beyond it.
+// A checkpoint: the values and the states of optimizer and estimator after a number of steps, so that a
+// resumed run replays only what its trajectory holds beyond it.
 //
-//     zoq::write_checkpoint("checkpoint.safetensors", {step, values, state, hash});
+//     auto& steps = trainer.steps();
+//     zoq::write_checkpoint("checkpoint.safetensors", {steps.next(), values, steps.saved_optimizer(),
+//                                                      hash, steps.saved_estimator()});
+//     zoq::checkpoint from = zoq::read_checkpoint("checkpoint.safetensors", k, hash);
+//     steps.resume(from.steps, from.optimizer, from.estimator);
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -19,23 +23,29 @@
 namespace zoq {
 
 struct checkpoint {
-  std::uint64_t steps = 0;       // taken so far
-  std::vector<float> values;     // [k]
-  std::vector<float> optimizer;  // [k * state_floats]
-  std::string run;               // names the run that it belongs to
+  std::uint64_t steps = 0;         // taken so far
+  std::vector<float> values;       // [k]
+  std::vector<float> optimizer;    // as its state_size_of
+  std::string run;                 // names the run that it belongs to
+  std::vector<float> estimator{};  // what it saved; empty when it has nothing to save
 };
 
 /// Written whole or not at all. Throws, naming the file.
 inline void write_checkpoint(const std::string& path, const checkpoint& c) {
-  const std::vector<safetensor> tensors = {
-      safetensor_of<float>("values", {static_cast<index_t>(c.values.size())}, c.values),
-      safetensor_of<float>("optimizer", {static_cast<index_t>(c.optimizer.size())}, c.optimizer)};
+  const auto floats = [](const char* name, const std::vector<float>& x) {
+    return safetensor_of<float>(name, {static_cast<index_t>(x.size())}, x);
+  };
+  std::vector<safetensor> tensors = {floats("values", c.values), floats("optimizer", c.optimizer)};
+  if (!c.estimator.empty()) {
+    tensors.push_back(floats("estimator", c.estimator));
+  }
   write_safetensors(
       path, tensors,
       {{"format", "zoq.checkpoint.1"}, {"steps", std::to_string(c.steps)}, {"run", c.run}});
 }
 
-/// Throws, naming the file, on anything that is not a checkpoint of `k` values of this run.
+/// Throws, naming the file, on anything that is not a checkpoint of `k` values of this run, and on
+/// values or an optimizer's state that are not finite. Whether the states suit is the stepper's to say, in `resume`.
 inline checkpoint read_checkpoint(const std::string& path, index_t k, const std::string& run) {
   const safetensors_file file = safetensors_file::open(path);
   require(file.metadata("format") == "zoq.checkpoint.1", path, ": not a checkpoint");
@@ -50,9 +60,16 @@ inline checkpoint read_checkpoint(const std::string& path, index_t k, const std:
   c.optimizer = file.values<float>("optimizer");
   require(static_cast<index_t>(c.values.size()) == k, path, ": ", c.values.size(), " values for ",
           k, " places");
-  for (const float v : c.values) {
-    require(std::isfinite(v), path, ": a value is ", v);
+  if (file.find("estimator") != nullptr) {
+    c.estimator = file.values<float>("estimator");
   }
+  const auto require_finite = [&](const char* what, const std::vector<float>& x) {
+    for (const float v : x) {
+      require(std::isfinite(v), path, ": ", what, " is ", v);
+    }
+  };
+  require_finite("a value", c.values);
+  require_finite("a number of the optimizer's state", c.optimizer);
   return c;
 }
 

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <span>
 #include <utility>
 #include <vector>
@@ -43,7 +44,105 @@ struct evaluate_options {
   index_t stacked_rows = 1024;  // tokens of all branches in one forward pass, at least one row's
   index_t batch_rows = 0;       // rows of data in one forward pass; 0: no other limit
   std::span<const index_t> numbers{};  // of the rows in the data, for messages; empty: 0, 1, 2, ...
+
+  /// Of a row, as people count.
+  [[nodiscard]] index_t number_of(std::size_t row) const {
+    return (numbers.empty() ? static_cast<index_t>(row) : numbers[row]) + 1;
+  }
 };
+
+/// True when the pass must also find the likeliest token of every read for this objective.
+template <objective Objective>
+[[nodiscard]] bool needs_best(const Objective& o) {
+  if constexpr (requires { o.wants_best(); }) {
+    return o.wants_best();
+  } else {
+    return best_reading_objective<Objective>;
+  }
+}
+
+/// One forward pass: scores and, if `best` is not empty, the likeliest tokens: [branches, reads] both.
+/// Throws when the pass cannot find these.
+template <class Pass>
+void score_batch(Pass& pass, const packing& batch, const branch_parts& branches,
+                 std::span<double> scores, std::span<token_t> best) {
+  if (best.empty()) {
+    pass.score(batch, branches, scores);
+    return;
+  }
+  if constexpr (requires { pass.score(batch, branches, scores, best); }) {
+    pass.score(batch, branches, scores, best);
+  } else {
+    fail("this model's pass does not find the likeliest tokens, which the objective reads");
+  }
+}
+
+/// Rows of data that went through the model together.
+struct scored_rows {
+  std::size_t first = 0, last = 0;  // rows first to last - 1
+  index_t tokens = 0;               // forwarded, over all branches
+  double seconds = 0;               // inside the forward
+};
+
+/// Passes `rows` through the model, in micro-batches. `each(row, branch, scores, best)` is called for
+/// every row in every branch of a micro-batch, branch after branch, with its number and what was read
+/// for it; then `after(scored_rows)`, which may return false to stop. Throws, with the row's number,
+/// when a row does not suit the objective.
+template <class Pass, objective Objective, class Each, class After>
+void score_rows(Pass& pass, const branch_parts& branches, const Objective& wanted,
+                std::span<const example* const> rows, const evaluate_options& options, Each&& each,
+                After&& after) {
+  packing batch;
+  std::vector<double> scores;
+  std::vector<token_t> best;
+  std::vector<std::size_t> first_read;  // of every packed row
+  for (std::size_t next = 0; next < rows.size();) {
+    batch.clear();
+    first_read.clear();
+    scored_rows done{.first = next};
+    while (next < rows.size()) {
+      const packing::sizes before = batch.size();
+      try {
+        wanted.pack(*rows[next], batch);
+      } catch (const error& e) {
+        fail("row ", options.number_of(next), ": ", e.what());
+      }
+      const bool full =
+          batch.rows() * branches.count > options.stacked_rows ||
+          (options.batch_rows > 0 && static_cast<index_t>(next - done.first) >= options.batch_rows);
+      if (next > done.first && full) {
+        batch.cut(before);
+        break;
+      }
+      first_read.push_back(before.reads);
+      ++next;
+    }
+    first_read.push_back(batch.reads.size());
+    done.last = next;
+
+    const std::size_t reads = batch.reads.size();
+    const auto count = static_cast<std::size_t>(branches.count);
+    scores.assign(reads * count, 0.0);
+    best.assign(needs_best(wanted) ? reads * count : 0, 0);
+    const auto start = std::chrono::steady_clock::now();
+    score_batch(pass, batch, branches, scores, best);
+    done.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    done.tokens = batch.rows() * branches.count;
+
+    for (std::size_t b = 0; b < count; ++b) {
+      for (std::size_t r = done.first; r < done.last; ++r) {
+        const std::size_t from = first_read[r - done.first];
+        const std::size_t n = first_read[r - done.first + 1] - from;
+        const std::span<const token_t> likeliest(best);
+        each(r, b, std::span<const double>(scores).subspan(b * reads + from, n),
+             best.empty() ? likeliest : likeliest.subspan(b * reads + from, n));
+      }
+    }
+    if (!after(std::as_const(done))) {
+      return;
+    }
+  }
+}
 
 /// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called
 /// with the evaluation so far, for progress; it may return false to stop early. Throws,
@@ -54,62 +153,26 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
                     After&& after) {
   evaluation out;
   out.branch.resize(static_cast<std::size_t>(branches.count));
-  const auto number = [&](std::size_t row) {  // as people count
-    return (options.numbers.empty() ? static_cast<index_t>(row) : options.numbers[row]) + 1;
-  };
-  packing batch;
-  std::vector<double> scores;
-  std::vector<std::size_t> first_read;  // of every packed row
-  for (std::size_t next = 0; next < rows.size();) {
-    batch.clear();
-    first_read.clear();
-    const std::size_t begin = next;
-    while (next < rows.size()) {
-      const packing::sizes before = batch.size();
-      try {
-        wanted.pack(*rows[next], batch);
-      } catch (const error& e) {
-        fail("row ", number(next), ": ", e.what());
-      }
-      const bool full =
-          batch.rows() * branches.count > options.stacked_rows ||
-          (options.batch_rows > 0 && static_cast<index_t>(next - begin) >= options.batch_rows);
-      if (next > begin && full) {
-        batch.cut(before);
-        break;
-      }
-      first_read.push_back(before.reads);
-      ++next;
-    }
-    first_read.push_back(batch.reads.size());
-
-    const std::size_t reads = batch.reads.size();
-    scores.assign(reads * static_cast<std::size_t>(branches.count), 0.0);
-    const auto start = std::chrono::steady_clock::now();
-    pass.score(batch, branches, scores);
-    out.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    out.tokens += batch.rows() * branches.count;
-
-    for (std::size_t b = 0; b < out.branch.size(); ++b) {
-      for (std::size_t r = begin; r < next; ++r) {
-        const std::size_t from = first_read[r - begin];
-        const std::span<const double> mine(scores.data() + b * reads + from,
-                                           first_read[r - begin + 1] - from);
-        const double loss = wanted.loss(*rows[r], mine);
-        require(std::isfinite(loss), "row ", number(r), ", branch ", b, ": the loss is ", loss);
+  score_rows(
+      pass, branches, wanted, rows, options,
+      [&](std::size_t r, std::size_t b, std::span<const double> scores,
+          std::span<const token_t> best) {
+        const double loss = loss_of(wanted, *rows[r], scores, best);
+        require(std::isfinite(loss), "row ", options.number_of(r), ", branch ", b, ": the loss is ",
+                loss);
         out.branch[b].add(loss);
         if constexpr (choosing_objective<Objective>) {
-          if (b == 0 && wanted.choice(*rows[r], mine) == rows[r]->answer) {
+          if (b == 0 && choice_of(wanted, *rows[r], scores, best) == rows[r]->answer) {
             ++out.right;
           }
         }
-      }
-    }
-    out.rows = static_cast<index_t>(next);
-    if (!after(std::as_const(out))) {
-      break;
-    }
-  }
+      },
+      [&](const scored_rows& done) {
+        out.seconds += done.seconds;
+        out.tokens += done.tokens;
+        out.rows = static_cast<index_t>(done.last);
+        return after(std::as_const(out));
+      });
   return out;
 }
 

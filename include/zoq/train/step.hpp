@@ -7,8 +7,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -20,6 +22,7 @@
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/ops/pointwise.hpp"
+#include "zoq/optim/apply.hpp"
 #include "zoq/optim/optimizer.hpp"
 #include "zoq/optim/schedule.hpp"
 #include "zoq/random/directions.hpp"
@@ -50,22 +53,12 @@ struct add_term_block {
   }
 };
 
-template <class Rule>
-struct apply_rule {
-  Rule rule;
-  const float* gradient;
-  float* values;
-  float* state;
-  int state_floats;
+/// x *= by, element by element.
+struct scale_values {
+  float* x;
+  double by;
   ZOQ_HD void operator()(index_t i) const {
-    values[i] = rule(values[i], gradient[i], state == nullptr ? nullptr : state + i * state_floats);
-  }
-};
-
-struct square_of {
-  const float* x;
-  ZOQ_HD double operator()(index_t i) const {
-    return static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    x[i] = static_cast<float>(static_cast<double>(x[i]) * by);
   }
 };
 
@@ -75,6 +68,8 @@ struct recipe {
   seed_t seed = 0;
   any_direction direction = gaussian{};
   any_schedule schedule = constant{};
+  double clip = 0;       // the largest derivative along a direction; 0: no limit
+  double clip_norm = 0;  // the largest norm of an estimate; 0: no limit
 };
 
 /// What a step did.
@@ -84,7 +79,26 @@ struct step_result {
   double slope = 0;
   double schedule = 1;          // the factor on the rate
   std::vector<answer> answers;  // in the order in which they were asked for
+  // All losses were the same, so that the estimate is zero whatever the slope is: as where an objective
+  // counts answers, and no branch changes one. A run of such steps learns nothing.
+  bool flat = false;
 };
+
+/// True when there are two losses or more, all the same.
+inline bool all_equal(std::span<const answer> answers) {
+  return answers.size() > 1 && std::all_of(answers.begin(), answers.end(), [&](const answer& a) {
+           return a.loss == answers[0].loss;
+         });
+}
+
+/// Limits the derivative along every direction to +-`most`. A term's weight is its derivative over the
+/// number of terms, in estimates that are means over directions, as spsa's is.
+inline void clip_derivatives(gradient& g, double most) {
+  const double each = most / static_cast<double>(g.terms.size());
+  for (term& t : g.terms) {
+    t.weight = std::fmin(std::fmax(t.weight, -each), each);
+  }
+}
 
 /// The rate that an optimizer multiplies estimates with, or 0 where it names none.
 template <class Optimizer>
@@ -104,6 +118,7 @@ template <executor X, estimator<X> Estimator, optimizer Optimizer>
 class stepper {
  public:
   /// Keeps a reference to the executor. Memory: k floats, the optimizer's state and the estimator's.
+  /// Throws on limits that make no sense.
   stepper(const X& exec, const value_order& order, Estimator estimator, Optimizer optimizer,
           const recipe& how)
       : exec_(exec),
@@ -113,7 +128,11 @@ class stepper {
         how_(how),
         direction_(direction_at(how.direction, how.seed, 0)),
         gradient_(exec.template allocate<float>(order.size)),
-        state_(exec.template allocate<float>(order.size * Optimizer::state_floats)) {
+        state_(exec.template allocate<float>(state_size_of(optimizer, order))) {
+    require(std::isfinite(how.clip) && how.clip >= 0, "clip: ", how.clip,
+            ", wanted a finite number of at least 0");
+    require(std::isfinite(how.clip_norm) && how.clip_norm >= 0, "clip_norm: ", how.clip_norm,
+            ", wanted a finite number of at least 0");
     order_.on_host = on_host<typename X::space>;
   }
 
@@ -147,6 +166,7 @@ class stepper {
     out.step = next_;
     out.loss = g.loss;
     out.slope = g.slope;
+    out.flat = all_equal(out.answers);
     apply(g, out, values);
     ++next_;
     return out;
@@ -168,27 +188,47 @@ class stepper {
     return out;
   }
 
-  /// The optimizer's state [k * state_floats], for checkpoints.
+  /// The optimizer's state [state_size_of], in the executor's memory.
   [[nodiscard]] tensor_view<float, 1> optimizer_state() const { return state_.view(state_.size()); }
-  /// Goes on at `step`; values and optimizer state are the caller's to restore.
-  void skip_to(std::uint64_t step) { next_ = step; }
-
-  /// The estimator's state as floats, for checkpoints; empty when it has none. See estimator.hpp.
-  [[nodiscard]] std::vector<float> estimator_state() const {
+  /// The same on the host, for checkpoints.
+  [[nodiscard]] std::vector<float> saved_optimizer() const {
+    std::vector<float> out(static_cast<std::size_t>(state_.size()));
+    exec_.download(state_.data(), state_.size(), out.data());
+    return out;
+  }
+  /// What the estimator carries to the next step, for checkpoints; empty when that is nothing.
+  [[nodiscard]] std::vector<float> saved_estimator() const {
     return save_state(estimator_, exec_, estimator_state_);
   }
-  void restore_estimator(std::span<const float> saved) {
-    load_state(estimator_, exec_, saved, estimator_state_);
+
+  /// Goes on at `step` with what was saved there; the values are the caller's to restore. Throws when
+  /// the states are not those of this optimizer and this estimator.
+  void resume(std::uint64_t step, std::span<const float> optimizer_floats,
+              std::span<const float> estimator_floats) {
+    require(static_cast<index_t>(optimizer_floats.size()) == state_.size(), "step ", step, ": ",
+            optimizer_floats.size(), " floats of state for an optimizer with ", state_.size());
+    if (step > 0) {  // before there is nothing to keep
+      require(state_bytes_of(estimator_, order_.size) == 0 || !estimator_floats.empty(), "step ",
+              step, ": the estimator's state is missing");
+      load_state(estimator_, exec_, estimator_floats, estimator_state_);
+    }
+    exec_.upload(optimizer_floats.data(), state_.size(), state_.data());
+    next_ = step;
   }
+  /// Goes on at `step`; values and all state are the caller's to restore.
+  void skip_to(std::uint64_t step) { next_ = step; }
 
   [[nodiscard]] index_t byte_count() const {
     return gradient_.byte_count() + state_.byte_count() + state_bytes_of(estimator_, order_.size);
   }
 
  private:
-  void apply(const gradient& g, const step_result& result, float* values) {
+  void apply(gradient& g, const step_result& result, float* values) {
     const index_t k = order_.size;
     const index_t blocks = (k + 3) / 4;
+    if (how_.clip > 0) {
+      clip_derivatives(g, how_.clip);
+    }
     clear(exec_, gradient_.view(1, k));
     any_direction earlier = direction_;
     for (const term& t : g.terms) {
@@ -204,13 +244,14 @@ class stepper {
           },
           now ? direction_ : earlier);
     }
-    step_facts facts{result.step, result.schedule, result.loss, 0};
-    if constexpr (Optimizer::needs_norm) {
-      facts.gradient_norm2 = exec_.sum(k, square_of{gradient_.data()});
+    if (how_.clip_norm > 0) {
+      const double norm = std::sqrt(exec_.sum(k, square_of{gradient_.data()}));
+      if (norm > how_.clip_norm) {
+        exec_.for_each(k, scale_values{gradient_.data(), how_.clip_norm / norm});
+      }
     }
-    const auto rule = optimizer_.at(facts);
-    exec_.for_each(k, apply_rule<std::decay_t<decltype(rule)>>{
-                          rule, gradient_.data(), values, state_.data(), Optimizer::state_floats});
+    apply_optimizer(exec_, optimizer_, order_, {result.step, result.schedule, result.loss, 0},
+                    gradient_.data(), state_.data(), values);
     require(std::isfinite(exec_.sum(k, square_of{values})), "step ", result.step,
             ": a value is no longer finite; the slope was ", result.slope);
   }
@@ -222,7 +263,7 @@ class stepper {
   recipe how_;
   any_direction direction_;  // at this step
   typename Estimator::state estimator_state_{};
-  buffer<float, typename X::space> gradient_, state_;  // [k], [k * state_floats]
+  buffer<float, typename X::space> gradient_, state_;  // [k], [state_size_of]
   std::uint64_t next_ = 0;
 };
 

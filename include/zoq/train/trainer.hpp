@@ -20,6 +20,7 @@
 #include "zoq/data/row_order.hpp"
 #include "zoq/estimate/epsilon.hpp"
 #include "zoq/train/evaluate.hpp"
+#include "zoq/train/reference.hpp"
 #include "zoq/train/step.hpp"
 #include "zoq/view/view.hpp"
 
@@ -33,6 +34,8 @@ struct train_options {
   any_schedule schedule = constant{};
   index_t stacked_rows = 1024;   // activations of all branches in memory at a time
   index_t stacked_branches = 8;  // branches in one forward pass; at least a pair
+  double clip = 0;               // the largest derivative along a direction; 0: no limit
+  double clip_norm = 0;          // the largest norm of an estimate; 0: no limit
 };
 
 /// What the forwards of a run have cost so far.
@@ -64,7 +67,8 @@ class trainer {
     options_ = options;
     order_.emplace(static_cast<index_t>(rows.size()), options.batch_size, options.seed);
     step_.emplace(exec_, view_.order(), estimator_, optimizer_,
-                  recipe{options.steps, options.seed, options.direction, options.schedule});
+                  recipe{options.steps, options.seed, options.direction, options.schedule,
+                         options.clip, options.clip_norm});
   }
 
   /// Starts, takes all steps, and leaves the view at its last values. `after(step_result)` may
@@ -127,6 +131,12 @@ class trainer {
       at.push_back(&row);
     }
     return evaluate(pass_, view_.branches(), objective_, at, {options_.stacked_rows}, after);
+  }
+
+  /// What `rows` keep of the untuned model, for objectives that compare with it: once, before they are
+  /// trained on or measured. See train/reference.hpp.
+  void set_references(std::span<example> rows) {
+    zoq::set_references(pass_, objective_, rows, {.stacked_rows = options_.stacked_rows});
   }
 
   [[nodiscard]] const train_cost& cost() const { return cost_; }
