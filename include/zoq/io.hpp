@@ -19,3 +19,4 @@
 #include "zoq/train/checkpoint.hpp"
 #include "zoq/train/record.hpp"
 #include "zoq/view/delta.hpp"
+#include "zoq/view/values_file.hpp"

@@ -39,4 +39,4 @@
 #include "zoq/train/minimize.hpp"
 #include "zoq/train/plan.hpp"
 #include "zoq/train/trainer.hpp"
-#include "zoq/view/sparse.hpp"
+#include "zoq/view/layouts.hpp"

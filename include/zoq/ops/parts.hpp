@@ -31,6 +31,8 @@ struct part_values {
   [[nodiscard]] ZOQ_HD const float* at(index_t branch) const {
     return all.data + (all.shape[0] == 1 ? 0 : branch) * all.shape[1] + first;
   }
+  /// The values that begin `more` further on.
+  [[nodiscard]] part_values from(index_t more) const { return {all, first + more}; }
 };
 
 struct low_rank_part {

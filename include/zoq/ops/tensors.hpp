@@ -16,6 +16,27 @@
 namespace zoq {
 
 enum class tensor_role { embedding, position, norm, bias, linear, head };
+inline constexpr tensor_role all_roles[] = {tensor_role::embedding, tensor_role::position,
+                                            tensor_role::norm,      tensor_role::bias,
+                                            tensor_role::linear,    tensor_role::head};
+
+constexpr std::string_view name_of(tensor_role role) {
+  switch (role) {
+    case tensor_role::embedding:
+      return "embedding";
+    case tensor_role::position:
+      return "position";
+    case tensor_role::norm:
+      return "norm";
+    case tensor_role::bias:
+      return "bias";
+    case tensor_role::linear:
+      return "linear";
+    case tensor_role::head:
+      return "head";
+  }
+  return "";
+}
 
 struct model_tensor {
   std::string name;   // as in the file: "blk.3.ffn_down.weight"

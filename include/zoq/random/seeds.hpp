@@ -14,13 +14,14 @@
 namespace zoq {
 
 enum class purpose : std::uint64_t {
-  directions = 1,  // the step's directions
-  probes = 2,      // the directions of further probes of a step
-  rows = 3,        // the order of the rows in an epoch
-  windows = 4,     // which windows of a text are scored
-  masks = 5,       // random masks
-  sampling = 6,    // generated tokens
-  frames = 7,      // the part of a direction that is fixed for a while
+  directions = 1,    // the step's directions
+  probes = 2,        // the directions of further probes of a step
+  rows = 3,          // the order of the rows in an epoch
+  windows = 4,       // which windows of a text are scored
+  masks = 5,         // random masks
+  sampling = 6,      // generated tokens
+  frames = 7,        // the part of a direction that is fixed for a while
+  start_values = 8,  // of a view, and what it keeps frozen
 };
 
 /// The first two Philox words at (run, number, purpose). For fixed (run, purpose) different numbers

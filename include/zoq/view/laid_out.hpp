@@ -4,7 +4,8 @@
 //     view.values();                             // [k], at the layout's start
 //     view.move_to(exec, direction, queries);    // branch b is at origin + scale * shape * z(seed)
 //
-// Memory: 4 bytes a value, 4 more for each branch, and the layout's own.
+// Memory: 4 bytes a value, 4 more for each branch, 8 where a selection leaves values out, and the
+// layout's own.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -60,7 +61,11 @@ class laid_out_view {
   laid_out_view(const X& exec, Layout layout)
       : exec_(exec),
         layout_(std::move(layout)),
-        values_(exec.template allocate<float>(layout_.order().size)) {
+        values_(exec.template allocate<float>(layout_.blocks().size())) {
+    if (const std::vector<index_t> keys = layout_.blocks().numbers(); !keys.empty()) {
+      keys_ = exec.template allocate<index_t>(values_.size());
+      exec.upload(keys.data(), values_.size(), keys_.data());
+    }
     layout_.start(exec, values());
     handed_.tensor.resize(static_cast<std::size_t>(layout_.tensors()));
     move_to_values(exec);
@@ -68,7 +73,8 @@ class laid_out_view {
 
   [[nodiscard]] const Layout& layout() const { return layout_; }
   [[nodiscard]] value_order order() const {
-    value_order out = layout_.order();
+    value_order out = layout_.blocks().order();
+    out.key = keys_.data();
     out.on_host = on_host<typename X::space>;
     return out;
   }
@@ -121,7 +127,7 @@ class laid_out_view {
 
   /// Bytes of the layout, values and branches.
   [[nodiscard]] index_t byte_count() const {
-    return layout_.byte_count() + values_.byte_count() + moved_.byte_count();
+    return layout_.byte_count() + keys_.byte_count() + values_.byte_count() + moved_.byte_count();
   }
 
  private:
@@ -133,6 +139,7 @@ class laid_out_view {
 
   const X& exec_;
   Layout layout_;
+  buffer<index_t, typename X::space> keys_;  // [k], where a selection leaves values out
   buffer<float, typename X::space> values_;  // [k]
   buffer<float, typename X::space> moved_;   // [branches, k]
   handed_parts handed_;

@@ -1,6 +1,6 @@
 // concept view_layout: what the k values of a view mean, and the parts that they become.
 //
-//     layout.order();                          // extents: a matrix of values each
+//     layout.blocks();                         // the k values as named matrices
 //     layout.start(exec, values);              // the initial values; all are zero before
 //     layout.hand_out(exec, values, out);      // parts of every tensor, in every branch
 //
@@ -16,9 +16,10 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/ops/parts.hpp"
-#include "zoq/random/direction.hpp"
+#include "zoq/sparse/mask.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/tensor_view.hpp"
+#include "zoq/view/value_blocks.hpp"
 
 namespace zoq {
 
@@ -33,18 +34,27 @@ struct handed_parts {
   }
 };
 
-/// The concept of this header. Further members, where a layout has them:
-///     places(exec) -> mask         of a layout that needs one to be made again
+/// The concept of this header. A layout that needs a mask to be made again has places(exec) too.
 template <class L, class X>
 concept view_layout = executor<X> &&
     requires(L& layout, const L& constant, const X& exec, tensor_view<float, 1> start,
              const part_values& values, handed_parts& out) {
   { L::name } -> std::convertible_to<std::string_view>;
-  { constant.order() } -> std::same_as<value_order>;
+  { constant.blocks() } -> std::same_as<const value_blocks&>;
   { constant.tensors() } -> std::convertible_to<index_t>;  // of the model
   constant.start(exec, start);                             // [k], zero before
   layout.hand_out(exec, values, out);
   { constant.byte_count() } -> std::convertible_to<index_t>;
 };
+
+/// The mask that a layout was made with, on the host; empty where it has none.
+template <executor X, view_layout<X> L>
+mask places_of(const X& exec, const L& layout) {
+  if constexpr (requires { layout.places(exec); }) {
+    return layout.places(exec);
+  } else {
+    return {};
+  }
+}
 
 }  // namespace zoq

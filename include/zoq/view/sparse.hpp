@@ -29,6 +29,8 @@
 #include "zoq/tensor/executor.hpp"
 #include "zoq/view/laid_out.hpp"
 #include "zoq/view/layout.hpp"
+#include "zoq/view/target.hpp"
+#include "zoq/view/value_blocks.hpp"
 
 namespace zoq {
 
@@ -43,25 +45,45 @@ inline std::vector<extent> extents_of(const mask& places) {
   return out;
 }
 
+struct sparse_settings {
+  static constexpr std::string_view name = "sparse";
+  static constexpr std::string_view summary = "an offset on each entry of a mask";
+  static constexpr std::string_view paper = "arXiv 2406.02913";
+  static constexpr std::string_view cost = "12 bytes a value, 4 more for each branch";
+  bool by_place =
+      false;  // a value's element of a direction is its weight's number in the model, so
+              // that two masks move the places that they share alike; 8 bytes a value
+
+  template <class Self, class F>
+  static void settings(Self& self, F&& f) {
+    f("by_place", self.by_place);
+  }
+};
+
 template <executor X>
 class sparse_layout {
  public:
-  static constexpr std::string_view name = "sparse";
+  static constexpr std::string_view name = sparse_settings::name;
 
   /// Throws when the mask names a tensor that the model does not have, one of another shape, or one
-  /// that is not a linear layer's matrix; and when the mask is not valid.
-  sparse_layout(const X& exec, std::span<const model_tensor> tensors, const mask& places)
-      : model_hash_(places.model_hash),
-        about_(places.about),
-        extents_(extents_of(places)),
+  /// that is not a linear layer's matrix; and when the mask is not valid. Of the places, those in
+  /// tensors of `selection` are tuned; the others leave their numbers free.
+  sparse_layout(const X& exec, std::span<const model_tensor> tensors, const mask& whole,
+                const tensor_selection& selection = {}, const sparse_settings& how = {})
+      : model_hash_(whole.model_hash),
+        about_(whole.about),
         tensors_(static_cast<index_t>(tensors.size())) {
-    places.validate();
-    const index_t count = places.count();
+    whole.validate();
+    const index_t count = restricted(whole, selection).count();
     rows_ = exec.template allocate<std::int32_t>(count);
     columns_ = exec.template allocate<std::int32_t>(count);
     std::vector<std::int32_t> row, column;
     index_t first = 0;
-    for (const tensor_mask& m : places.tensors) {
+    for (const tensor_mask& m : whole.tensors) {
+      if (!selection.holds(m.tensor)) {
+        blocks_.skip(static_cast<index_t>(m.index.size()));
+        continue;
+      }
       const index_t number = find_tensor(tensors, m.tensor);
       require(number >= 0, "mask: the model has no tensor ", m.tensor);
       const model_tensor& t = tensors[static_cast<std::size_t>(number)];
@@ -80,14 +102,20 @@ class sparse_layout {
       exec.upload(row.data(), n, rows_.data() + first);
       exec.upload(column.data(), n, columns_.data() + first);
       tuned_.push_back({number, m.tensor, m.rows, m.columns});
+      blocks_.add(m.tensor + ".offset", 1, n);
+      if (how.by_place) {
+        std::vector<index_t> numbers(m.index.begin(), m.index.end());
+        for (index_t& one : numbers) {
+          one += weights_before(tensors, number);
+        }
+        blocks_.number_last(numbers);
+      }
       first += n;
     }
   }
 
   /// Each tensor's values are one row; order of the mask.
-  [[nodiscard]] value_order order() const {
-    return {extents_.data(), static_cast<index_t>(extents_.size()), rows_.size()};
-  }
+  [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return tensors_; }
 
   /// At the base: all zero.
@@ -95,7 +123,7 @@ class sparse_layout {
 
   void hand_out(const X&, const part_values& values, handed_parts& out) {
     for (std::size_t t = 0; t < tuned_.size(); ++t) {
-      const extent& e = extents_[t];
+      const extent& e = blocks_.extents()[t];
       out.tensor[static_cast<std::size_t>(tuned_[t].number)].sparse =
           sparse_part{{rows_.data() + e.first, {e.columns}},
                       {columns_.data() + e.first, {e.columns}},
@@ -115,8 +143,9 @@ class sparse_layout {
     mask out{{}, model_hash_, about_};
     for (std::size_t t = 0; t < tuned_.size(); ++t) {
       tensor_mask m{tuned_[t].name, tuned_[t].rows, tuned_[t].columns, {}};
-      const auto first = static_cast<std::size_t>(extents_[t].first);
-      for (std::size_t i = first; i < first + static_cast<std::size_t>(extents_[t].columns); ++i) {
+      const extent& e = blocks_.extents()[t];
+      const auto first = static_cast<std::size_t>(e.first);
+      for (std::size_t i = first; i < first + static_cast<std::size_t>(e.columns); ++i) {
         m.index.push_back(static_cast<std::int32_t>(row[i] * m.columns + column[i]));
       }
       out.tensors.push_back(std::move(m));
@@ -131,6 +160,15 @@ class sparse_layout {
   [[nodiscard]] index_t byte_count() const { return rows_.byte_count() + columns_.byte_count(); }
 
  private:
+  // Weights of the tensors before this one.
+  static index_t weights_before(std::span<const model_tensor> tensors, index_t number) {
+    index_t n = 0;
+    for (const model_tensor& t : tensors.first(static_cast<std::size_t>(number))) {
+      n += t.weight.rows() * t.weight.columns();
+    }
+    return n;
+  }
+
   struct tuned_matrix {
     index_t number;  // of the tensor in the model
     std::string name;
@@ -140,7 +178,7 @@ class sparse_layout {
 
   std::string model_hash_;
   std::map<std::string, std::string> about_;
-  std::vector<extent> extents_;
+  value_blocks blocks_;
   places_memory rows_, columns_;     // [k]
   std::vector<tuned_matrix> tuned_;  // in the order of the mask
   index_t tensors_;

@@ -1,0 +1,222 @@
+// The tuned values of any view as a small file that goes with the unchanged model.
+//
+//     zoq::save_values("tuned.safetensors", exec, how, target, view, model_hash);
+//     zoq::tuned_values t = zoq::read_values("tuned.safetensors");
+//     auto same = zoq::view_of(exec, target_of_the_model, t);
+//
+// A sparse view is a delta (view/delta.hpp). Any other one: a tensor F32 [rows, columns] for each block of
+// values, by its name; where it has a mask, "NAME.index" I32 [n] with "shape NAME" as in a mask's file;
+// where it begins as given tokens, "tokens" I32. The metadata holds "format" = "zoq.values.1", "view" (name
+// and settings), "model" (the base's hash), and "layers" and "exclude" where tensors were selected.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/core/settings.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/safetensors.hpp"
+#include "zoq/sparse/delta.hpp"
+#include "zoq/sparse/mask.hpp"
+#include "zoq/tensor/executor.hpp"
+#include "zoq/view/delta.hpp"
+#include "zoq/view/layouts.hpp"
+
+namespace zoq {
+
+namespace detail {
+inline constexpr std::string_view values_format = "zoq.values.1";
+inline constexpr std::string_view places_suffix = ".index";
+}  // namespace detail
+
+/// One block of values, on the host.
+struct named_values {
+  std::string name;
+  index_t rows = 0, columns = 0;
+  std::vector<float> values;  // [rows, columns]
+};
+
+/// All that makes a view again, but for its model.
+struct tuned_values {
+  any_view how;
+  std::string model_hash;
+  tensor_selection selection;
+  mask places;                  // of a view that has one
+  std::vector<token_t> tokens;  // that a prompt began as, where they were given
+  std::vector<named_values> blocks;
+};
+
+/// What a view is now. `model_hash` names the base.
+template <executor X, class Layout>
+tuned_values tuned_of(const X& exec, const any_view& how, const view_target& target,
+                      const laid_out_view<X, Layout>& view, std::string model_hash) {
+  tuned_values out{
+      how, std::move(model_hash), target.selection, places_of(exec, view.layout()), target.tokens,
+      {}};
+  const std::vector<float> all = view.to_host();
+  const value_blocks& blocks = view.layout().blocks();
+  for (std::size_t i = 0; i < blocks.names().size(); ++i) {
+    const extent& e = blocks.extents()[i];
+    const auto from = all.begin() + e.first;
+    out.blocks.push_back({blocks.names()[i], e.rows, e.columns,
+                          std::vector<float>(from, from + e.rows * e.columns)});
+  }
+  return out;
+}
+
+/// Written whole or not at all. `about` is added to the metadata. Throws, naming the file.
+inline void write_values(const std::string& path, const tuned_values& t,
+                         const std::map<std::string, std::string>& about = {}) {
+  if (std::holds_alternative<sparse_settings>(t.how)) {
+    delta d{t.places, {}};
+    for (const named_values& block : t.blocks) {
+      d.values.insert(d.values.end(), block.values.begin(), block.values.end());
+    }
+    d.places.model_hash = t.model_hash;
+    write_delta(path, d, about);
+    return;
+  }
+  std::map<std::string, std::string> metadata = about;
+  metadata["format"] = detail::values_format;
+  metadata["view"] = policy_text(t.how);
+  metadata["model"] = t.model_hash;
+  if (!t.selection.every_layer()) {
+    metadata["layers"] = t.selection.layers_text();
+  }
+  if (!t.selection.exclude.empty()) {
+    metadata["exclude"] = t.selection.exclude_text();
+  }
+  std::vector<safetensor> tensors;
+  for (const tensor_mask& m : t.places.tensors) {
+    metadata[std::string(detail::shape_key) + m.tensor] = detail::shape_text(m);
+    tensors.push_back(safetensor_of<std::int32_t>(m.tensor + std::string(detail::places_suffix),
+                                                  {static_cast<index_t>(m.index.size())}, m.index));
+  }
+  if (!t.tokens.empty()) {
+    tensors.push_back(
+        safetensor_of<std::int32_t>("tokens", {static_cast<index_t>(t.tokens.size())}, t.tokens));
+  }
+  for (const named_values& block : t.blocks) {
+    tensors.push_back(safetensor_of<float>(block.name, {block.rows, block.columns}, block.values));
+  }
+  write_safetensors(path, tensors, metadata);
+}
+
+/// The tuned values of a view as a file; see write_values.
+template <executor X, class Layout>
+void save_values(const std::string& path, const X& exec, const any_view& how,
+                 const view_target& target, const laid_out_view<X, Layout>& view,
+                 const std::string& model_hash,
+                 const std::map<std::string, std::string>& about = {}) {
+  write_values(path, tuned_of(exec, how, target, view, model_hash), about);
+}
+
+namespace detail {
+
+inline tuned_values tuned_of_delta(delta d) {
+  tuned_values out;
+  out.how = sparse_settings{};
+  out.model_hash = d.places.model_hash;
+  std::size_t first = 0;
+  for (const tensor_mask& m : d.places.tensors) {
+    const auto from = d.values.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto n = static_cast<index_t>(m.index.size());
+    out.blocks.push_back({m.tensor + ".offset", 1, n, std::vector<float>(from, from + n)});
+    first += m.index.size();
+  }
+  out.places = std::move(d.places);
+  return out;
+}
+
+inline std::string metadata_or_nothing(const safetensors_file& file, const std::string& key) {
+  const auto found = file.metadata().find(key);
+  return found == file.metadata().end() ? std::string() : found->second;
+}
+
+}  // namespace detail
+
+/// Reads a file of values or of a delta. Throws, naming file and tensor, on anything that is neither, and
+/// on values that are not finite.
+inline tuned_values read_values(const std::string& path) {
+  const safetensors_file file = safetensors_file::open(path);
+  if (file.metadata("format") == detail::delta_format) {
+    return detail::tuned_of_delta(read_delta(path));
+  }
+  require(file.metadata("format") == detail::values_format, path, ": the format is \"",
+          file.metadata("format"), "\", wanted \"", detail::values_format, "\" or \"",
+          detail::delta_format, "\"");
+  tuned_values out;
+  try {
+    out.how = policy_named<any_view>("view", file.metadata("view"));
+    out.selection = select(detail::metadata_or_nothing(file, "layers"),
+                           detail::metadata_or_nothing(file, "exclude"));
+  } catch (const error& e) {
+    fail(path, ": ", e.what());
+  }
+  out.model_hash = file.metadata("model");
+  out.places.model_hash = out.model_hash;
+  for (const safetensor& t : file.tensors()) {
+    if (t.name == "tokens") {
+      out.tokens = file.values<std::int32_t>(t.name);
+    } else if (t.name.ends_with(detail::places_suffix)) {
+      const std::string name = t.name.substr(0, t.name.size() - detail::places_suffix.size());
+      tensor_mask one{name, 0, 0, file.values<std::int32_t>(t.name)};
+      detail::read_shape(file, name, one.rows, one.columns);
+      out.places.tensors.push_back(std::move(one));
+    } else {
+      require(t.shape.size() == 2, path, ": tensor ", printable(t.name), " has ", t.shape.size(),
+              " dimensions, wanted 2");
+      out.blocks.push_back({t.name, t.shape[0], t.shape[1], file.values<float>(t.name)});
+      for (const float value : out.blocks.back().values) {
+        require(std::isfinite(value), path, ": ", printable(t.name), " has a value that is ",
+                value);
+      }
+    }
+  }
+  try {
+    out.places.validate();
+  } catch (const error& e) {
+    fail(path, ": ", e.what());
+  }
+  return out;
+}
+
+/// The view that a file's values belong to, at these values. Of `target`, tensors and key_columns are
+/// used. Throws, naming the block, when the model's has others, and as layouts do.
+template <executor X>
+laid_out_view<X, any_layout<X>> view_of(const X& exec, view_target target, const tuned_values& t) {
+  target.selection = t.selection;
+  target.places = &t.places;
+  target.tokens = t.tokens;
+  laid_out_view<X, any_layout<X>> out(exec, layout_of(exec, t.how, target));
+  const value_blocks& blocks = out.layout().blocks();
+  const std::size_t count = blocks.names().size();
+  require(t.blocks.size() == count, "values: ", t.blocks.size(),
+          " blocks, the view of this model has ", count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const extent& e = blocks.extents()[i];
+    const named_values* found = nullptr;
+    for (const named_values& block : t.blocks) {
+      found = block.name == blocks.names()[i] ? &block : found;
+    }
+    require(found != nullptr, "values: ", blocks.names()[i], " is missing");
+    require(found->rows == e.rows && found->columns == e.columns, "values: ", found->name, " is ",
+            found->rows, " x ", found->columns, ", the view of this model has ", e.rows, " x ",
+            e.columns);
+    exec.upload(found->values.data(), e.rows * e.columns, out.values().data + e.first);
+  }
+  return out;
+}
+
+}  // namespace zoq

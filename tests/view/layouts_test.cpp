@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zoq/view/layouts.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include "counting.hpp"
+#include "executors.hpp"
+#include "io/temporary_folder.hpp"
+#include "train/tiny_task.hpp"
+#include "view/view_case.hpp"
+#include "zoq/exec/cpu.hpp"
+#include "zoq/exec/serial.hpp"
+#include "zoq/score/simple.hpp"
+#include "zoq/sparse/top_k.hpp"
+#include "zoq/train/trainer.hpp"
+#include "zoq/view/view.hpp"
+
+using zoq::index_t;
+using namespace zoq::test;
+
+namespace {
+
+template <class X>
+using any_view_on = zoq::laid_out_view<X, zoq::any_layout<X>>;
+static_assert(zoq::parameter_view<any_view_on<zoq::cpu>, zoq::cpu>);
+static_assert(zoq::view_layout<zoq::any_layout<zoq::serial>, zoq::serial>);
+
+zoq::any_view named(std::string_view text) {
+  return zoq::policy_named<zoq::any_view>("view", text);
+}
+
+// Views of matrices alone.
+const std::vector<std::string> of_matrices = {"sparse",
+                                              "dense:roles=linear",
+                                              "lora:rank=2,alpha=4",
+                                              "lora-b:rank=2",
+                                              "scales:block=16",
+                                              "hybrid:rank=1,threshold=20",
+                                              "subspace:of=lora,rank=2,dimension=30",
+                                              "subspace:of=sparse,dimension=7",
+                                              "subspace:of=scales,dimension=30,block=32"};
+
+}  // namespace
+
+TEST_CASE("any_view: a text with settings for every view, and back") {
+  const std::vector<std::string> names = zoq::names_of<zoq::any_view>();
+  CHECK(names == std::vector<std::string>{"sparse", "dense", "lora", "lora-b", "prompt", "prefix",
+                                          "residual-prompt", "scales", "hybrid", "subspace"});
+  for (const std::string& name : names) {
+    const std::string all = zoq::policy_text(named(name));
+    CHECK(all.starts_with(name));
+    CHECK(zoq::policy_text(named(all)) == all);
+    std::visit(
+        []<class S>(const S&) {
+          CHECK_FALSE((S::summary.empty() || S::paper.empty() || S::cost.empty()));
+        },
+        named(name));
+  }
+  CHECK(zoq::policy_text(named("lora:rank=4")) == "lora:rank=4,alpha=16,seed=0");
+  CHECK(zoq::policy_text(named("subspace:of=prefix,dimension=9,rows=3,seed=5")) ==
+        "subspace:of=prefix,dimension=9,seed=5,rows=3,deviation=0.02");
+  const zoq::any_view inside = named("subspace:seed=5");
+  CHECK(std::get<zoq::lora_settings>(std::get<zoq::subspace_settings>(inside).inner).seed == 5);
+  CHECK(message_of([] { named("subspace:of=lore"); }).starts_with("unknown view \"lore\""));
+}
+
+TEST_CASE_TEMPLATE(
+    "any_layout: the logits of the model at first, and of single branches when stacked", X,
+    ZOQ_TEST_EXECUTORS) {
+  const X exec;
+  const zoq::llama model = tiny_llama().model();
+  const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.02});
+  zoq::view_target target = target_of(model);
+  target.places = &places;
+  for (const std::string& name : of_matrices) {
+    CAPTURE(name);
+    zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), target));
+    CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, model, {})));
+    const std::vector<float> all = stacked(exec, model, view, two_pairs());
+    CHECK(same_bits(all, one_by_one(exec, model, view, two_pairs())));
+    CHECK_FALSE(same_bits(std::vector<float>(all.begin(), all.begin() + 96),
+                          std::vector<float>(all.begin() + 96, all.begin() + 192)));
+  }
+}
+
+TEST_CASE("any_layout: the trainer tunes any of them, and its cuts change no bit") {
+  const zoq::cpu exec{{.threads = 2}};
+  const zoq::llama model = tiny_llama().model();
+  const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.05});
+  const std::vector<zoq::example> rows = tiny_task(12);
+  zoq::view_target target = target_of(model);
+  target.places = &places;
+  for (const std::string& name : of_matrices) {
+    CAPTURE(name);
+    const auto values = [&](index_t branches) {
+      zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), target));
+      zoq::trainer run(exec, model, view, zoq::option_likelihood{}, zoq::spsa{.probes = 2},
+                       zoq::sgd{.rate = 1e-3f});
+      run.run(rows, {.steps = 3, .batch_size = 6, .stacked_branches = branches});
+      return view.to_host();
+    };
+    const std::vector<float> tuned = values(8);
+    CHECK(same_bits(values(2), tuned));
+  }
+}
+
+TEST_CASE("layout_of: what a view needs and does not get is said") {
+  const zoq::serial exec;
+  const zoq::llama model = tiny_llama({.format = "q4_0"}).model();
+  zoq::view_target target = target_of(model);
+  const auto error = [&](std::string_view name) {
+    return message_of([&] { (void)zoq::layout_of(exec, named(name), target); });
+  };
+  CHECK(error("sparse") == "sparse: needs a mask");
+  CHECK(error("hybrid") == "hybrid: needs a mask");
+  CHECK(error("subspace:of=hybrid") == "hybrid: needs a mask");
+  CHECK(error("dense:roles=linear").starts_with("dense: blk.0.attn_q.weight is q4_0;"));
+  CHECK(error("lora") == "");
+}
+
+TEST_CASE("R8: byte_count is what was allocated, for every view") {
+  const counting exec;
+  const zoq::llama model = tiny_llama().model();
+  const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.02});
+  zoq::view_target target = target_of(model);
+  target.places = &places;
+  for (const std::string& name : zoq::names_of<zoq::any_view>()) {
+    CAPTURE(name);
+    const index_t before = counted_space::live;
+    {
+      zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), target));
+      CHECK(view.byte_count() == counted_space::live - before);
+      view.move_to(exec, zoq::gaussian{}, two_pairs());
+      CHECK(view.byte_count() == counted_space::live - before);
+    }
+    CHECK(counted_space::live == before);
+  }
+}
