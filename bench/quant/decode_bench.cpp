@@ -5,9 +5,10 @@
 //
 // `row` is zoq::decode_row, the definition of the format, one row after another into one buffer.
 // `columns/SET` is what the matrix kernels of an instruction set do: as many rows as a vector has
-// lanes, turned so that a vector holds one column, into a buffer that stays in the cache. Each once
+// lanes, turned so that a vector holds one column, into a buffer that stays in the cache. Of formats
+// without kernels of their own it is the step before, `rows/SET`: as many rows, as floats. Each once
 // from a matrix of the size of a model's, which the caches hold, and once from 128 MB of them, which
-// must come from memory. The values of `columns` are those of decode_row, to the bit, before any is
+// must come from memory. The values of both are those of decode_row, to the bit, before any is
 // timed.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
@@ -34,9 +35,21 @@ constexpr index_t most_lanes = 16;
 
 /// Rows of normal noise, encoded; more than `few_rows` are copies of these.
 template <zoq::quant_scheme S>
-std::vector<typename S::block> encoded_rows(index_t rows) {
+struct encoded_rows {
+  std::vector<typename S::block> blocks;
+  std::vector<typename S::row> row_data;
+
+  explicit encoded_rows(index_t rows);
+  [[nodiscard]] zoq::packed_view<S> view(index_t rows) const {
+    return {blocks.data(), zoq::row_bytes_of<S> == 0 ? nullptr : row_data.data(), {rows, columns}};
+  }
+};
+
+template <zoq::quant_scheme S>
+encoded_rows<S>::encoded_rows(index_t rows) : row_data(static_cast<std::size_t>(rows)) {
   const auto in_row = static_cast<std::size_t>(columns / S::block_size);
-  std::vector<typename S::block> out(static_cast<std::size_t>(rows) * in_row);
+  std::vector<typename S::block>& out = blocks;
+  out.resize(static_cast<std::size_t>(rows) * in_row);
   std::vector<float> values(static_cast<std::size_t>(columns));
   const auto field = zoq::gaussian::at(5, {});
   for (index_t r = 0; r < std::min(rows, few_rows); ++r) {
@@ -44,13 +57,15 @@ std::vector<typename S::block> encoded_rows(index_t rows) {
       const zoq::float4v four = field.four((r * columns + i) / 4);
       values[static_cast<std::size_t>(i)] = 0.05f * four.at[i % 4];
     }
-    typename S::row row;
-    S::encode(values.data(), nullptr, columns, row, &out[static_cast<std::size_t>(r) * in_row]);
+    S::encode(values.data(), nullptr, columns, row_data[static_cast<std::size_t>(r)],
+              &out[static_cast<std::size_t>(r) * in_row]);
+  }
+  for (std::size_t r = few_rows; r < row_data.size(); ++r) {
+    row_data[r] = row_data[r - few_rows];
   }
   for (std::size_t at = static_cast<std::size_t>(few_rows) * in_row; at < out.size(); ++at) {
     out[at] = out[at - static_cast<std::size_t>(few_rows) * in_row];
   }
-  return out;
 }
 
 index_t lanes_of(instruction_set set) {
@@ -78,18 +93,44 @@ void decode_columns(instruction_set set, const zoq::packed_view<S>& w, index_t f
   }
 }
 
-/// True when the columns decoded by `set` are the values of decode_row. w: a few rows.
+/// The same as floats row by row: out[lane * count + c].
+void decode_rows_of(instruction_set set, const zoq::any_packed& w, index_t first, index_t begin,
+                    index_t count, float* out) {
+  const index_t lanes = lanes_of(set);
+  switch (set) {
+    case instruction_set::portable:
+      return zoq::detail::portable::decode_any_rows(w, first, lanes, begin, count, out);
+    case instruction_set::avx2:
+      return zoq::detail::avx2::decode_any_rows(w, first, lanes, begin, count, out);
+    default:
+      return zoq::detail::avx512::decode_any_rows(w, first, lanes, begin, count, out);
+  }
+}
+
+/// A stretch in the way of the format's kernels.
+template <zoq::quant_scheme S>
+void decode_stretch(instruction_set set, const zoq::packed_view<S>& w, index_t first, index_t begin,
+                    index_t count, float* out) {
+  if constexpr (zoq::has_own_kernels<S>) {
+    decode_columns(set, w, first, begin, count, out);
+  } else {
+    decode_rows_of(set, zoq::any_packed{w}, first, begin, count, out);
+  }
+}
+
+/// True when what `set` decodes are the values of decode_row. w: a few rows.
 template <zoq::quant_scheme S>
 bool right(instruction_set set, const zoq::packed_view<S>& w) {
   const index_t lanes = lanes_of(set);
   std::vector<float> turned(static_cast<std::size_t>(lanes * columns));
   std::vector<float> row(static_cast<std::size_t>(columns));
   for (index_t first = 0; first < w.shape[0]; first += lanes) {
-    decode_columns(set, w, first, 0, columns, turned.data());
+    decode_stretch(set, w, first, 0, columns, turned.data());
     for (index_t lane = 0; lane < lanes; ++lane) {
       zoq::decode_row(w, first + lane, row.data());
       for (index_t c = 0; c < columns; ++c) {
-        const float found = turned[static_cast<std::size_t>(c * lanes + lane)];
+        const float found = turned[static_cast<std::size_t>(
+            zoq::has_own_kernels<S> ? c * lanes + lane : lane * columns + c)];
         if (std::memcmp(&found, &row[static_cast<std::size_t>(c)], sizeof found) != 0) {
           return false;
         }
@@ -122,8 +163,8 @@ index_t rows_of(bool streaming, index_t row_bytes) {
 template <zoq::quant_scheme S>
 void decode_rows(benchmark::State& state, bool streaming) {
   const index_t rows = rows_of(streaming, zoq::info_of<S>().bytes(1, columns));
-  const auto blocks = encoded_rows<S>(rows);
-  const zoq::packed_view<S> w{blocks.data(), nullptr, {rows, columns}};
+  const encoded_rows<S> encoded(rows);
+  const zoq::packed_view<S> w = encoded.view(rows);
   alignas(64) float out[columns];
   time(state, w, [&] {
     for (index_t r = 0; r < rows; ++r) {
@@ -136,17 +177,17 @@ void decode_rows(benchmark::State& state, bool streaming) {
 template <zoq::quant_scheme S>
 void decode_turned(benchmark::State& state, instruction_set set, bool streaming) {
   const index_t rows = rows_of(streaming, zoq::info_of<S>().bytes(1, columns));
-  const auto blocks = encoded_rows<S>(rows);
-  if (!right(set, zoq::packed_view<S>{blocks.data(), nullptr, {64, columns}})) {
+  const encoded_rows<S> encoded(rows);
+  if (!right(set, encoded.view(64))) {
     state.SkipWithError("the values are not those of decode_row");
     return;
   }
-  const zoq::packed_view<S> w{blocks.data(), nullptr, {rows, columns}};
+  const zoq::packed_view<S> w = encoded.view(rows);
   alignas(64) float out[static_cast<std::size_t>(most_lanes * depth)];
   time(state, w, [&] {
     for (index_t first = 0; first < rows; first += lanes_of(set)) {
       for (index_t begin = 0; begin < columns; begin += depth) {
-        decode_columns(set, w, first, begin, depth, out);
+        decode_stretch(set, w, first, begin, depth, out);
         benchmark::DoNotOptimize(out[0]);
       }
     }
@@ -164,7 +205,8 @@ void register_all() {
       add(format + "/row" + where,
           [streaming](benchmark::State& s) { decode_rows<S>(s, streaming); });
       for (const instruction_set set : zoq::bench::instruction_sets()) {
-        add(format + "/columns/" + std::string(zoq::name_of(set)) + where,
+        add(format + (zoq::has_own_kernels<S> ? "/columns/" : "/rows/") +
+                std::string(zoq::name_of(set)) + where,
             [set, streaming](benchmark::State& s) { decode_turned<S>(s, set, streaming); });
       }
     }

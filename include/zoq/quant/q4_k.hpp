@@ -44,7 +44,7 @@ struct q4_k {
       const float minimum = least * static_cast<float>(b.scales.minimum(j));
       const std::uint8_t* q = b.q + j / 2 * 32;
       for (int i = 0; i < 32; ++i) {
-        const int code = j % 2 == 0 ? q[i] & 15 : q[i] >> 4;
+        const int code = q[i] >> j % 2 * 4 & 15;
         y[32 * j + i] = step * static_cast<float>(code) - minimum;
       }
     }

@@ -39,9 +39,11 @@ struct q5_1 {
   ZOQ_HD static void decode(const row&, const block& b, float* y) {
     const float d = to_float(b.d);
     const float m = to_float(b.m);
+    const std::uint32_t bits = b.high[0] | std::uint32_t{b.high[1]} << 8 |
+                               std::uint32_t{b.high[2]} << 16 | std::uint32_t{b.high[3]} << 24;
     for (int i = 0; i < 16; ++i) {
-      const int low = (b.high[i / 8] >> i % 8 & 1) << 4, high = (b.high[2 + i / 8] >> i % 8 & 1)
-                                                                << 4;
+      const int low = static_cast<int>(bits >> i & 1) << 4;
+      const int high = static_cast<int>(bits >> (i + 16) & 1) << 4;
       y[i] = d * static_cast<float>((b.q[i] & 15) | low) + m;
       y[i + 16] = d * static_cast<float>((b.q[i] >> 4) | high) + m;
     }

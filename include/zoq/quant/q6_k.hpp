@@ -47,12 +47,11 @@ struct q6_k {
     const float d = to_float(b.d);
     for (int part = 0; part < 16; ++part) {
       const float step = d * static_cast<float>(b.step[part]);
-      const int quarter = part % 8 / 2;  // of 128 values
+      const int high_shift = part % 8 / 2 * 2, low_shift = part % 8 / 4 * 4;
       const std::uint8_t* q = b.q + part / 8 * 64 + part % 4 * 16;
       const std::uint8_t* high = b.high + part / 8 * 32 + part % 2 * 16;
       for (int i = 0; i < 16; ++i) {
-        const int low = quarter < 2 ? q[i] & 15 : q[i] >> 4;
-        const int code = low | (high[i] >> 2 * quarter & 3) << 4;
+        const int code = (q[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
         y[16 * part + i] = step * static_cast<float>(code - 32);
       }
     }
