@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "executors.hpp"
@@ -13,9 +14,9 @@
 #include "model/tiny_llama.hpp"
 #include "score/moved_losses.hpp"
 #include "score/reference_gradients.hpp"
-#include "zoq/model/llama_forward.hpp"
+#include "zoq/model/decoder_forward.hpp"
 #include "zoq/model/reverse_groups.hpp"
-#include "zoq/sparse/top_k.hpp"
+#include "zoq/score/hessian_trace.hpp"
 
 using zoq::branch_parts;
 using zoq::index_t;
@@ -61,36 +62,29 @@ TEST_CASE_TEMPLATE("forward_curvature: a planted entry comes first in its matrix
 
 namespace {
 
-/// Reads a dense offset as sparse entries, all of the matrix.
-class all_entries {
- public:
-  branch_parts operator()(const branch_parts& at, std::span<const zoq::model_tensor> tensors) {
-    parts_.assign(tensors.size(), zoq::parts{});
-    for (std::size_t t = 0; t < at.tensor.size(); ++t) {
-      if (at.tensor[t].offset) {
-        const index_t n = tensors[t].weight.rows() * tensors[t].weight.columns();
-        row_.clear();
-        column_.clear();
-        for (index_t i = 0; i < n; ++i) {
-          row_.push_back(static_cast<std::int32_t>(i / tensors[t].weight.columns()));
-          column_.push_back(static_cast<std::int32_t>(i % tensors[t].weight.columns()));
-        }
-        parts_[t].sparse = zoq::sparse_part{
-            {row_.data(), {n}}, {column_.data(), {n}}, at.tensor[t].offset->offset.all, 0};
-      }
-    }
-    return {.count = 1, .tensor = parts_};
-  }
+/// The mean next-token loss of a text, of a model with one matrix moved.
+template <class X>
+struct text_loss {
+  zoq::decoder_forward<X> pass;
+  zoq::text_samples text;
+  zoq::packing batch;
 
- private:
-  std::vector<zoq::parts> parts_;
-  std::vector<std::int32_t> row_, column_;
+  text_loss(const X& exec, const llama& model, std::vector<zoq::token_t> tokens)
+      : pass(exec, model), text{{std::move(tokens)}} {
+    text.pack(0, batch);
+  }
+  double operator()(const branch_parts& moved) {
+    std::vector<double> scores(batch.reads.size()), weights(batch.reads.size());
+    pass.score(batch, moved, scores);
+    return text.loss(0, scores, weights);
+  }
 };
 
 }  // namespace
 
-TEST_CASE("forward_curvature: the most sensitive entries of a tiny model are found") {
-  const zoq::serial exec;
+TEST_CASE_TEMPLATE("forward_curvature: the most sensitive entries of a tiny model are found", X,
+                   ZOQ_TEST_EXECUTORS) {
+  const X exec;
   zoq::llama_config config = tiny_config();
   config.layers = 1;
   config.hidden = 8;
@@ -99,21 +93,13 @@ TEST_CASE("forward_curvature: the most sensitive entries of a tiny model are fou
   config.head_size = 4;
   config.feed_forward = 8;
   config.vocabulary = 16;
-  tiny_llama tiny({.config = config});
+  const tiny_llama tiny({.config = config});
   const llama model = tiny.model();
-  const zoq::text_samples text{{some_tokens(10, 1, 16)}};
-  zoq::packing batch;
-  text.pack(0, batch);
-  zoq::llama_forward pass(exec, model);
-  all_entries spread;
-  const auto loss = [&](const branch_parts& at) {
-    std::vector<double> scores(batch.reads.size()), weights(batch.reads.size());
-    pass.score(batch, spread(at, model.tensors()), scores);
-    return text.loss(0, scores, weights);
-  };
-  const visited got(
-      zoq::forward_curvature(exec, model.tensors(), loss, {.probes = 1500, .epsilon = 1e-2}));
-  const gradients wanted = next_token_gradients(config, tiny.decoded(), text.windows[0]);
+  const std::vector<zoq::token_t> tokens = some_tokens(10, 1, 16);
+  text_loss<X> loss(exec, model, tokens);
+  const visited got(zoq::forward_curvature(exec, model.tensors(), std::ref(loss),
+                                           {.probes = 1500, .epsilon = 1e-2}));
+  const gradients wanted = next_token_gradients(config, tiny.decoded(), tokens);
   REQUIRE(got.order.size() == 7);
   for (const std::string& name : got.order) {
     CAPTURE(name);
@@ -133,6 +119,28 @@ TEST_CASE("forward_curvature: the most sensitive entries of a tiny model are fou
       better += s > got.of.at(name)[most] ? 1 : 0;
     }
     CHECK(better <= 2);
+  }
+}
+
+TEST_CASE("forward_curvature and hessian_trace: every family has them, without a reverse pass") {
+  const zoq::serial exec;
+  for (const zoq::llama_config& config :
+       {tiny_config(), tiny_gpt2_config(), tiny_openelm_config()}) {
+    CAPTURE(config.family);
+    const llama model = tiny_llama({.config = config}).model();
+    text_loss<zoq::serial> loss(exec, model, some_tokens(6, 1, config.vocabulary));
+    const visited got(zoq::forward_curvature(exec, model.tensors(), std::ref(loss), {.probes = 2}));
+    index_t entries = 0;
+    for (const auto& tensor : got.of) {
+      entries += static_cast<index_t>(tensor.second.size());
+      CHECK(std::any_of(tensor.second.begin(), tensor.second.end(), [](float s) { return s > 0; }));
+    }
+    CHECK(entries == config.linear_weights());
+    for (const zoq::tensor_score& s :
+         zoq::hessian_trace(exec, model.tensors(), std::ref(loss), {.probes = 1}).of_tensors()) {
+      CHECK(std::isfinite(s.score));
+      CHECK(s.score != 0);
+    }
   }
 }
 
