@@ -117,7 +117,9 @@ inline std::optional<std::vector<hf_place>> hf_places(std::string_view family,
   std::vector<hf_place> out;
   for (const detail::hf_name& n : block.empty() ? known.whole : known.of_layer) {
     if (n.theirs == name) {
-      out.push_back({block + std::string(n.ours) + std::string(ending), n.what});
+      const bool is_bias = ending == ".bias";  // [outputs] in any case
+      out.push_back({block + std::string(n.ours) + std::string(ending),
+                     is_bias ? hf_place::take::all : n.what});
     }
   }
   return out.empty() ? std::nullopt : std::optional(out);
