@@ -14,11 +14,9 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -68,28 +66,6 @@ inline const std::byte* aligned_bytes(std::span<const std::byte> there, index_t 
   const auto copy = std::make_shared<const std::vector<std::byte>>(there.begin(), there.end());
   bytes.copies.push_back(copy);
   return copy->data();
-}
-
-/// Views blocks, and what rows own, as `rows` x `columns` values of the format of this name. The
-/// caller has checked that the bytes are there and aligned. Throws, naming `where`, on an unknown
-/// format, columns that are no multiple of its block, and row data that are missing.
-inline any_packed packed_in(std::string_view format, const std::byte* blocks,
-                            const std::byte* row_data, index_t rows, index_t columns,
-                            std::string_view where) {
-  std::optional<any_packed> out;
-  formats::for_each([&]<class S>(S) {
-    if (S::name == format) {
-      require(columns % S::block_size == 0, where, ": ", columns, " columns are no multiple of ",
-              S::name, "'s block of ", S::block_size);
-      require(std::is_empty_v<typename S::row> || row_data != nullptr, where, ": ", S::name,
-              " needs data for each row");
-      out = any_packed{packed_view<S>{reinterpret_cast<const typename S::block*>(blocks),
-                                      reinterpret_cast<const typename S::row*>(row_data),
-                                      {rows, columns}}};
-    }
-  });
-  require(out.has_value(), where, ": unknown format \"", printable(format), "\"");
-  return *out;
 }
 
 /// A value: copies are cheap beside the files, which they share.
@@ -210,7 +186,7 @@ class model_file {
     const stored_tensor& t = tensor(name);
     const std::string where = text(path_, ": tensor ", printable(t.name));
     require(!t.format.empty(), where, ": unknown format, GGUF type ", t.type);
-    return packed_in(t.format, t.data, t.row_data, t.rows(), t.columns(), where);
+    return packed_as(t.format, t.data, t.row_data, t.rows(), t.columns(), where);
   }
 
  private:

@@ -4,8 +4,8 @@
 //     h = rms_norm(x);  x += D (silu(G h) * U h)
 //
 // Touvron et al., "Llama 2", arXiv 2307.09288. Names and keys: the GGUF specification. GGUF keeps the
-// rows of Q and K so that rotary pairs are neighbours; weights as Hugging Face stores them have
-// `rotary_halves` set in the config.
+// rows of Q and K so that rotary pairs are neighbours; a Hugging Face folder does not, and says so by the
+// key `zoq.rotary_halves`.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -36,6 +36,7 @@ struct llama_family {
       c.rope_base = in.number("rope.freq_base");
     }
     c.norm_epsilon = static_cast<float>(in.number("attention.layer_norm_rms_epsilon"));
+    c.rotary_halves = file.has("zoq.rotary_halves") && file.get_bool("zoq.rotary_halves");
     c.validate(file.path());
     in.require_plain_rotary(c.head_size);
     return c;

@@ -63,7 +63,11 @@ inline std::string hash_of(std::span<const model_tensor> tensors) {
     h.add(t.name).add(t.weight.format().name);
     h.add(static_cast<std::uint64_t>(t.weight.rows()));
     h.add(static_cast<std::uint64_t>(t.weight.columns()));
-    h.add({t.weight.bytes(), static_cast<std::size_t>(t.weight.byte_count())});
+    const index_t in_rows = t.weight.rows() * t.weight.format().row_bytes;
+    h.add({t.weight.bytes(), static_cast<std::size_t>(t.weight.byte_count() - in_rows)});
+    if (in_rows > 0) {
+      h.add({t.weight.row_data(), static_cast<std::size_t>(in_rows)});
+    }
   }
   return h.hex();
 }

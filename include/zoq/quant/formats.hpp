@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -124,6 +123,11 @@ struct any_packed {
   [[nodiscard]] const std::byte* bytes() const {
     return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.blocks); });
   }
+  /// What the rows own beside their blocks: rows() * format().row_bytes bytes, or null.
+  [[nodiscard]] const std::byte* row_data() const {
+    return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.row_data); });
+  }
+  /// Of blocks and of what the rows own.
   [[nodiscard]] index_t byte_count() const {
     return visit([](const auto& w) { return w.byte_count(); });
   }
