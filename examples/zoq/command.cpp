@@ -7,6 +7,7 @@
 #include <zoq/exec/cpu.hpp>
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
+#include <zoq/io/open_model_file.hpp>
 #include <zoq/view/delta.hpp>
 
 namespace zoq::cli {
@@ -78,7 +79,9 @@ std::optional<double> epsilon_given(const std::string& epsilon) {
 }
 
 void model_options::add_to(CLI::App& app) {
-  app.add_option("--model", model, "The model, a GGUF file")->required();
+  app.add_option("--model", model,
+                 "The model: a GGUF file, a Hugging Face folder, or what quantize wrote")
+      ->required();
   app.add_option("--device", device, "Where the model runs")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
@@ -101,10 +104,11 @@ void model_options::validate() const {
                  "i8 is for --device cpu");
 }
 
-opened_model::opened_model(const std::string& path)
-    : model(llama::open(path)), words(open_gguf(path)) {
-  require(words.size() <= model.config().vocabulary, path, ": the tokenizer has ", words.size(),
-          " tokens, the embedding ", model.config().vocabulary, " rows");
+opened_model::opened_model(const std::string& path) : opened_model(open_model_file(path)) {}
+
+opened_model::opened_model(const model_file& file) : model(llama::from(file)), words(file) {
+  require(words.size() <= model.config().vocabulary, file.path(), ": the tokenizer has ",
+          words.size(), " tokens, the embedding ", model.config().vocabulary, " rows");
 }
 
 task_rows read_task(const std::string& path, const opened_model& m, special mode,

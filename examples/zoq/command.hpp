@@ -63,11 +63,12 @@ struct model_options {
   [[nodiscard]] special mode() const { return special_tokens ? special::parsed : special::plain; }
 };
 
-/// A model and its tokenizer, from one file.
+/// A model and its tokenizer, from one file or folder.
 struct opened_model {
   llama model;
   tokenizer words;
   explicit opened_model(const std::string& path);
+  explicit opened_model(const model_file& file);
 };
 
 /// Rows as tokens, and the objective that suits their kind.

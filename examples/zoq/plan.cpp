@@ -3,12 +3,11 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <thread>
 #include <zoq/estimate/estimators.hpp>
-#include <zoq/io/gguf.hpp>
+#include <zoq/io/open_model_file.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/model/llama_memory.hpp>
 #include <zoq/model/llama_shapes.hpp>
@@ -150,11 +149,10 @@ planned_model from_shape(plan_options& o) {
 }
 
 planned_model from_file(plan_options& o) {
-  const llama model = llama::open(o.model);
-  const model_file file = open_gguf(o.model);
-  o.how.metadata_bytes =
-      static_cast<index_t>(std::filesystem::file_size(o.model)) - model.byte_count();
+  const model_file file = open_model_file(o.model);
+  const llama model = llama::from(file);
   for (const gguf_value& v : file.metadata()) {
+    o.how.metadata_bytes += static_cast<index_t>(v.key.size() + v.bytes.size());
     o.how.tokens = v.key == "tokenizer.ggml.tokens" ? static_cast<index_t>(v.count) : o.how.tokens;
     o.how.merges = v.key == "tokenizer.ggml.merges" ? static_cast<index_t>(v.count) : o.how.merges;
   }

@@ -16,14 +16,10 @@ namespace {
 
 constexpr const char* as_it_is = "same";
 
-/// The names of all formats that a GGUF file can hold.
-std::vector<std::string> file_format_names() {
+/// The names of all formats.
+std::vector<std::string> format_names() {
   std::vector<std::string> out;
-  formats::for_each([&]<class S>(S) {
-    if (S::gguf_type != no_gguf_type) {
-      out.emplace_back(S::name);
-    }
-  });
+  formats::for_each([&]<class S>(S) { out.emplace_back(S::name); });
   return out;
 }
 
@@ -32,8 +28,8 @@ struct kind_sum {
   std::string kind;
   std::vector<std::string> from;
   std::string to;
-  index_t tensors = 0, weights = 0, bytes_before = 0, bytes_after = 0;
-  encoding_error error;
+  index_t tensors = 0, weights = 0, bytes_before = 0, bytes_after = 0, kept = 0;
+  encoding_error error, error_with_kept;
 
   void add(const tensor_change& t) {
     if (std::find(from.begin(), from.end(), t.from) == from.end()) {
@@ -44,7 +40,13 @@ struct kind_sum {
     weights += t.weights;
     bytes_before += t.bytes_before;
     bytes_after += t.bytes_after;
+    kept += t.kept;
     error += t.error;
+    error_with_kept += t.error_with_kept;
+  }
+  /// Of the new file, with a place and a value of 4 bytes each for what is kept beside.
+  [[nodiscard]] double bits_per_weight() const {
+    return 8 * static_cast<double>(bytes_after + 8 * kept) / static_cast<double>(weights);
   }
   [[nodiscard]] nlohmann::json json() const {
     return {{"tensors", tensors},
@@ -53,7 +55,10 @@ struct kind_sum {
             {"to", to},
             {"bytes_before", bytes_before},
             {"bytes_after", bytes_after},
-            {"error", error.relative()}};
+            {"bits_per_weight", bits_per_weight()},
+            {"kept", kept},
+            {"error", error.relative()},
+            {"error_with_kept", error_with_kept.relative()}};
   }
 };
 
@@ -83,22 +88,29 @@ std::vector<kind_sum> by_kind(const std::vector<tensor_change>& changes) {
   return out;
 }
 
-void print_line(const char* kind, const std::string& formats, index_t tensors, index_t before,
-                index_t after, const encoding_error& error) {
-  std::printf("%-12s %4lld  %-16s %12s -> %12s  %8.3f %%\n", kind, static_cast<long long>(tensors),
-              formats.c_str(), in_megabytes(before).c_str(), in_megabytes(after).c_str(),
-              100 * error.relative());
+void print_line(const char* kind, const std::string& formats, const kind_sum& k) {
+  std::printf("%-12s %4lld  %-16s %12s -> %12s  %6.3f bits  %8.3f %%", kind,
+              static_cast<long long>(k.tensors), formats.c_str(),
+              in_megabytes(k.bytes_before).c_str(), in_megabytes(k.bytes_after).c_str(),
+              k.bits_per_weight(), 100 * k.error_with_kept.relative());
+  if (k.kept > 0) {
+    std::printf("  (%s kept; without them %.3f %%)", with_commas(k.kept).c_str(),
+                100 * k.error.relative());
+  }
+  std::printf("\n");
 }
 
 }  // namespace
 
 int quantize(CLI::App& app, const std::function<void()>& parse) {
-  std::string model, out, linear, embedding = as_it_is, head = as_it_is;
+  std::string model, out, linear, embedding = as_it_is, head = as_it_is, keep, importance;
   bool force = false, json = false;
-  const std::vector<std::string> names = file_format_names();
+  const std::vector<std::string> names = format_names();
   std::vector<std::string> names_or_same = names;
   names_or_same.emplace_back(as_it_is);
-  app.add_option("--model", model, "The model to read, a GGUF file")->required();
+  app.add_option("--model", model,
+                 "The model to read: a GGUF file, a Hugging Face folder, or what quantize wrote")
+      ->required();
   app.add_option("--format", linear, "Format of the matrices of linear layers")
       ->required()
       ->check(CLI::IsMember(names));
@@ -109,11 +121,23 @@ int quantize(CLI::App& app, const std::function<void()>& parse) {
   app.add_option("--head-format", head, "The same of a head that is not the embedding")
       ->check(CLI::IsMember(names_or_same))
       ->capture_default_str();
-  app.add_option("--out", out, "The file to write")->required();
+  app.add_option("--keep", keep,
+                 "A mask of the model: values at its places take no part in the fit and are kept "
+                 "beside, in OUT.kept.safetensors");
+  app.add_option("--importance", importance,
+                 "Weights of squared errors: a safetensors file with a float for each weight of "
+                 "the matrices that it has");
+  app.add_option("--out", out,
+                 "The file to write: GGUF, or a container when its name ends in .safetensors or "
+                 "GGUF lacks a format")
+      ->required();
   app.add_flag("--force", force, "Replace the file if there is one");
   app.add_flag("--json", json, "Print one line of JSON");
   parse();
-  require(force || !std::filesystem::exists(out), out, ": is there already; --force replaces it");
+  for (const std::string& path : {out, keep.empty() ? out : kept_path(out)}) {
+    require(force || !std::filesystem::exists(path), path,
+            ": is there already; --force replaces it");
+  }
 
   const interrupt asked;
   std::optional<progress> bar;
@@ -121,7 +145,9 @@ int quantize(CLI::App& app, const std::function<void()>& parse) {
   const auto changes = quantize_file(model, out,
                                      {.linear = linear,
                                       .embedding = embedding == as_it_is ? "" : embedding,
-                                      .head = head == as_it_is ? "" : head},
+                                      .head = head == as_it_is ? "" : head,
+                                      .keep = keep,
+                                      .importance = importance},
                                      [&](index_t done, index_t all) {
                                        // Millions of weights: a file of a gigaweight is 1000 of them.
                                        constexpr index_t million = 1'000'000;
@@ -141,15 +167,20 @@ int quantize(CLI::App& app, const std::function<void()>& parse) {
   }
   const std::vector<kind_sum> kinds = by_kind(changes);
   if (json) {
-    nlohmann::json line = {{"out", out},
-                           {"format", linear},
-                           {"weights", total.weights},
-                           {"bytes_before", total.bytes_before},
-                           {"bytes_after", total.bytes_after},
-                           {"error", total.error.relative()},
-                           {"kinds", nlohmann::json::object()},
-                           {"seconds", seconds.count()},
-                           {"peak_rss_bytes", peak_rss_bytes()}};
+    nlohmann::json line = {
+        {"out", out},
+        {"format", linear},
+        {"weights", total.weights},
+        {"bytes_before", total.bytes_before},
+        {"bytes_after", total.bytes_after},
+        {"bits_per_weight", total.bits_per_weight()},
+        {"kept", total.kept},
+        {"kept_out", keep.empty() ? nlohmann::json(nullptr) : nlohmann::json(kept_path(out))},
+        {"error", total.error.relative()},
+        {"error_with_kept", total.error_with_kept.relative()},
+        {"kinds", nlohmann::json::object()},
+        {"seconds", seconds.count()},
+        {"peak_rss_bytes", peak_rss_bytes()}};
     for (const kind_sum& k : kinds) {
       line["kinds"][k.kind] = k.json();
     }
@@ -161,10 +192,9 @@ int quantize(CLI::App& app, const std::function<void()>& parse) {
     for (const std::string& name : k.from) {
       formats += (formats.empty() ? "" : "+") + name;
     }
-    print_line(k.kind.c_str(), formats + " -> " + k.to, k.tensors, k.bytes_before, k.bytes_after,
-               k.error);
+    print_line(k.kind.c_str(), formats + " -> " + k.to, k);
   }
-  print_line("all", "", total.tensors, total.bytes_before, total.bytes_after, total.error);
+  print_line("all", "", total);
   return 0;
 }
 

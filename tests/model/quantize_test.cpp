@@ -13,7 +13,12 @@
 #include <vector>
 
 #include "io/temporary_folder.hpp"
+#include "tiny_hf.hpp"
 #include "tiny_llama.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/open_model_file.hpp"
+#include "zoq/model/open.hpp"
+#include "zoq/view/delta.hpp"
 
 using zoq::index_t;
 using zoq::model_file;
@@ -38,8 +43,7 @@ std::string bytes_of(const model_file& file, const std::string& name) {
 }
 
 // Names, shapes, types and bytes of all tensors are those of `tiny`.
-void check_tensors(const std::string& path, const tiny_llama& tiny) {
-  const model_file file = open_gguf(path);
+void check_tensors(const model_file& file, const tiny_llama& tiny) {
   REQUIRE(file.tensors().size() == tiny.tensors.size());
   for (std::size_t n = 0; n < tiny.tensors.size(); ++n) {
     const tiny_llama::tensor& wanted = tiny.tensors[n];
@@ -47,9 +51,12 @@ void check_tensors(const std::string& path, const tiny_llama& tiny) {
     CHECK(file.tensors()[n].name == wanted.name);
     CHECK(file.tensors()[n].shape == wanted.shape);
     CHECK(file.tensors()[n].type == wanted.type);
-    REQUIRE(file.tensors()[n].byte_count == static_cast<index_t>(wanted.weight.bytes->size()));
-    CHECK(std::memcmp(file.tensors()[n].data, wanted.weight.bytes->data(),
-                      wanted.weight.bytes->size()) == 0);
+    const zoq::any_packed is = file.matrix(wanted.name), was = wanted.weight.view;
+    REQUIRE(is.byte_count() == was.byte_count());
+    const auto in_rows = static_cast<std::size_t>(is.rows() * is.format().row_bytes);
+    const auto in_blocks = static_cast<std::size_t>(is.byte_count()) - in_rows;
+    CHECK(std::memcmp(is.bytes(), was.bytes(), in_blocks) == 0);
+    CHECK((in_rows == 0 || std::memcmp(is.row_data(), was.row_data(), in_rows) == 0));
   }
 }
 
@@ -68,7 +75,7 @@ std::string refusal(const temporary_folder& folder, const tiny_llama& tiny,
 
 TEST_CASE("quantize_file: a float model becomes, to the byte, the model encoded in memory") {
   for (const bool tied : {false, true}) {
-    for (const std::string_view format : gguf_format_names()) {
+    for (const std::string_view format : format_names()) {
       CAPTURE(format);
       const temporary_folder folder;
       tiny_llama({.config = small_config(), .tied = tied}).write(folder / "f32.gguf");
@@ -76,9 +83,16 @@ TEST_CASE("quantize_file: a float model becomes, to the byte, the model encoded 
       if (tied) {
         options.head.clear();
       }
-      quantize_file(folder / "f32.gguf", folder / "out.gguf", options);
-      check_tensors(folder / "out.gguf",
-                    tiny_llama({.config = small_config(), .format = format, .tied = tied}));
+      const tiny_llama wanted({.config = small_config(), .format = format, .tied = tied});
+      if (zoq::find_format(format)->gguf_type != zoq::no_gguf_type) {
+        quantize_file(folder / "f32.gguf", folder / "out.gguf", options);
+        check_tensors(zoq::open_model_file(folder / "out.gguf"), wanted);
+      }
+      quantize_file(folder / "f32.gguf", folder / "out.safetensors", options);
+      const model_file container = zoq::open_model_file(folder / "out.safetensors");
+      check_tensors(container, wanted);
+      CHECK(zoq::open_model(folder / "out.safetensors").hash() == wanted.model().hash());
+      CHECK(container.metadata().size() >= wanted.metadata.size());
     }
   }
 }
@@ -97,7 +111,7 @@ TEST_CASE("quantize_file: embedding, head and norms have their own say") {
       wanted.tensors[n] = (role == tensor_role::linear ? q4_1 : q8_0).tensors[n];
     }
   }
-  check_tensors(folder / "out.gguf", wanted);
+  check_tensors(open_gguf(folder / "out.gguf"), wanted);
 
   // Norms of another format become f32.
   tiny_llama half = tiny;
@@ -233,6 +247,206 @@ TEST_CASE("quantize_file: every format of the list has its file type") {
   CHECK(zoq::format_named("bf16").gguf_file_type == 32);
 }
 
+namespace {
+
+std::vector<float> decoded(const zoq::any_packed& w) {
+  std::vector<float> out(static_cast<std::size_t>(w.rows() * w.columns()));
+  w.visit([&](const auto& p) {
+    for (index_t o = 0; o < w.rows(); ++o) {
+      decode_row(p, o, out.data() + o * w.columns());
+    }
+  });
+  return out;
+}
+
+// About one place in a hundred of some matrices, and one whole block.
+zoq::mask some_places(const zoq::llama& model) {
+  zoq::mask out;
+  out.model_hash = model.hash();
+  for (const char* name : {"blk.0.attn_q.weight", "blk.1.ffn_down.weight", "blk.2.attn_k.weight"}) {
+    const zoq::any_packed& w = model.tensor(find_tensor(model.tensors(), name)).weight;
+    out.tensors.push_back({name, w.rows(), w.columns(), {}});
+    for (index_t i = 0; i < w.rows() * w.columns(); ++i) {
+      if (i / 32 == 2 || random_word(3, i) % 100 == 0) {
+        out.tensors.back().index.push_back(static_cast<std::int32_t>(i));
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "quantize_file: kept values come back to the bit, the others are as if these mattered not") {
+  for (const char* format : {"q4_1", "q5_k", "lut4", "lut3", "f16"}) {
+    CAPTURE(format);
+    const temporary_folder folder;
+    zoq::llama_config config = small_config();
+    config.hidden = config.feed_forward = 256;  // whole blocks of every format
+    config.heads = 4;
+    config.head_size = 64;
+    const tiny_llama tiny({.config = config});
+    tiny.write(folder / "m.gguf");
+    const zoq::llama old = zoq::llama::open(folder / "m.gguf");
+    const zoq::mask places = some_places(old);
+    zoq::write_mask(folder / "mask", places);
+    const std::string out = folder / "out.safetensors";
+    const auto changes =
+        quantize_file(folder / "m.gguf", out, {.linear = format, .keep = folder / "mask"});
+    const zoq::llama made = zoq::open_model(out);
+    const zoq::delta kept = zoq::read_delta(zoq::kept_path(out));
+    CHECK(kept.places.model_hash == made.hash());
+    CHECK(kept.places.hash() == places.hash());
+    std::size_t next = 0;
+    for (std::size_t n = 0; n < changes.size(); ++n) {
+      const auto number = static_cast<index_t>(n);
+      const zoq::any_packed& was = old.tensor(number).weight;
+      const zoq::any_packed& is = made.tensor(number).weight;
+      const std::vector<float> x = decoded(was);
+      std::vector<float> y = decoded(is);
+      std::vector<float> importance(x.size(), 1.0f);
+      double alone = 0, with_kept = 0, squares = 0;
+      const auto* t = std::find_if(places.tensors.data(), places.tensors.data() + 3,
+                                   [&](const auto& m) { return m.tensor == changes[n].name; });
+      const bool any = t != places.tensors.data() + 3;
+      CHECK(changes[n].kept == (any ? static_cast<index_t>(t->index.size()) : 0));
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        alone += std::pow(static_cast<double>(y[i]) - static_cast<double>(x[i]), 2);
+        squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      }
+      for (std::size_t i = 0; any && i < t->index.size(); ++i) {
+        const auto place = static_cast<std::size_t>(t->index[i]);
+        y[place] += kept.values[next++];
+        CHECK(y[place] == doctest::Approx(x[place]).epsilon(1e-6));
+        importance[place] = 0;
+        y[place] = x[place];
+      }
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        with_kept += std::pow(static_cast<double>(y[i]) - static_cast<double>(x[i]), 2);
+      }
+      CHECK(changes[n].error.relative() ==
+            doctest::Approx(std::sqrt(alone / squares)).epsilon(1e-6));
+      CHECK(changes[n].error_with_kept.relative() ==
+            doctest::Approx(std::sqrt(with_kept / squares)).epsilon(1e-6));
+      if (changes[n].role == tensor_role::linear) {
+        const zoq::format_info after = is.format();
+        std::vector<std::byte> blocks(
+            static_cast<std::size_t>(after.bytes(is.rows(), is.columns())));
+        std::vector<std::byte> own(static_cast<std::size_t>(is.rows() * after.row_bytes));
+        zoq::encoding_error error;
+        zoq::requantize(was, after, 0, was.rows(), "w", blocks, own, importance, error);
+        CHECK(std::memcmp(blocks.data(), is.bytes(), blocks.size()) == 0);
+        CHECK((own.empty() || std::memcmp(own.data(), is.row_data(), own.size()) == 0));
+      }
+    }
+    CHECK(next == kept.values.size());
+  }
+}
+
+TEST_CASE("quantize_file: a Hugging Face folder becomes the file that its GGUF file becomes") {
+  const temporary_folder folder;
+  const tiny_llama tiny({.config = small_config()});
+  tiny.write(folder / "m.gguf");
+  tiny_hf(tiny).write(folder / "m", 2);
+  for (const std::string format : {"q4_1", "lut4", "f32"}) {
+    CAPTURE(format);
+    const std::string end = format == "lut4" ? ".safetensors" : ".gguf";
+    quantize_file(folder / "m.gguf", folder / "a" + end, {.linear = format});
+    quantize_file(folder / "m", folder / "b" + end, {.linear = format});
+    CHECK(zoq::open_model(folder / "a" + end).hash() == zoq::open_model(folder / "b" + end).hash());
+    CHECK_FALSE(zoq::open_model_file(folder / "b" + end).has("zoq.rotary_halves"));
+  }
+
+  // Kept places of query and key go with their rows.
+  const zoq::llama old = zoq::llama::open(folder / "m.gguf");
+  const zoq::mask places = some_places(old);
+  zoq::mask turned = places;
+  turned.model_hash = zoq::open_model(folder / "m").hash();
+  for (zoq::tensor_mask& t : turned.tensors) {
+    if (t.tensor.find("attn_") != std::string::npos) {
+      for (std::int32_t& i : t.index) {
+        const index_t row = hf_row(i / t.columns, small_config().head_size);
+        i = static_cast<std::int32_t>(row * t.columns + i % t.columns);
+      }
+      std::sort(t.index.begin(), t.index.end());
+    }
+  }
+  zoq::write_mask(folder / "places", places);
+  zoq::write_mask(folder / "turned", turned);
+  quantize_file(folder / "m.gguf", folder / "a.gguf",
+                {.linear = "q4_0", .keep = folder / "places"});
+  quantize_file(folder / "m", folder / "b.gguf", {.linear = "q4_0", .keep = folder / "turned"});
+  const zoq::delta a = zoq::read_delta(zoq::kept_path(folder / "a.gguf"));
+  const zoq::delta b = zoq::read_delta(zoq::kept_path(folder / "b.gguf"));
+  CHECK(a.places.model_hash == b.places.model_hash);
+  CHECK(a.places.hash() == b.places.hash());
+  CHECK(a.values == b.values);
+}
+
+TEST_CASE("quantize_file: importance moves the table to where it lies") {
+  const temporary_folder folder;
+  const tiny_llama tiny({.config = small_config()});
+  tiny.write(folder / "m.gguf");
+  const std::string name = "blk.0.ffn_up.weight";
+  const zoq::any_packed w = tiny.tensors[8].weight.view;
+  REQUIRE(tiny.tensors[8].name == name);
+  std::vector<float> importance(static_cast<std::size_t>(w.rows() * w.columns()), 1.0f);
+  for (std::size_t i = 0; i < importance.size(); i += 7) {
+    importance[i] = 100;
+  }
+  const auto write = [&](std::vector<index_t> shape) {
+    const std::vector<zoq::safetensor> all = {
+        zoq::safetensor_of<float>(name, std::move(shape), importance)};
+    zoq::write_safetensors(folder / "importance", all);
+  };
+  write({w.rows(), w.columns()});
+  const quantize_options plain = {.linear = "lut4"};
+  quantize_options weighed = plain;
+  weighed.importance = folder / "importance";
+  const std::string out = folder / "out.safetensors";
+  const auto before = quantize_file(folder / "m.gguf", out, plain);
+  const auto after = quantize_file(folder / "m.gguf", out, weighed);
+  for (std::size_t n = 0; n < before.size(); ++n) {
+    CAPTURE(before[n].name);
+    CHECK((before[n].error.relative() < after[n].error.relative()) == (before[n].name == name));
+  }
+  CHECK(after[8].error.weighted() < after[8].error.relative());
+  importance[5] = -1;
+  write({w.rows(), w.columns()});
+  CHECK(message_of([&] {
+          quantize_file(folder / "m.gguf", out, weighed);
+        }).ends_with("the importance at row 0, column 5 is -1"));
+  write({w.columns(), w.rows()});
+  CHECK(message_of([&] {
+          quantize_file(folder / "m.gguf", out, weighed);
+        }).find("is not of the model's shape, 160 x 96") != std::string::npos);
+}
+
+TEST_CASE("quantize_file: a mask of another model, and a name that GGUF cannot have") {
+  const temporary_folder folder;
+  const tiny_llama tiny({.config = small_config()});
+  tiny.write(folder / "m.gguf");
+  zoq::mask places = some_places(zoq::llama::open(folder / "m.gguf"));
+  const auto said = [&](const std::string& out) {
+    zoq::write_mask(folder / "mask", places);
+    const std::string message = message_of([&] {
+      quantize_file(folder / "m.gguf", folder / out, {.linear = "lut4", .keep = folder / "mask"});
+    });
+    CHECK(folder.entries() == 2);
+    return message;
+  };
+  CHECK(said("out.gguf") ==
+        folder / "out.gguf" +
+            ": lut4 is no format of GGUF files, wanted a name that ends in .safetensors");
+  places.tensors[0].rows = 97;
+  CHECK(said("out").ends_with("tensor blk.0.attn_q.weight is 97 x 96, the model's is 96 x 96"));
+  places.tensors[0].tensor = "token_embd.weight";
+  CHECK(said("out").ends_with("token_embd.weight is no matrix of a linear layer of the model"));
+  places.model_hash = "0123456789abcdef";
+  CHECK(said("out").find("made for another model") != std::string::npos);
+}
+
 TEST_CASE("quantize_file: refuses what it cannot do, names it, and writes nothing") {
   const temporary_folder folder;
   zoq::llama_config narrow = tiny_config();
@@ -246,7 +460,7 @@ TEST_CASE("quantize_file: refuses what it cannot do, names it, and writes nothin
   tiny_llama other;
   other.metadata["general.architecture"] = "mamba";
   CHECK(refusal(folder, other, {.linear = "q4_1"}) ==
-        "architecture \"mamba\" is not known, wanted \"llama\"");
+        "architecture \"mamba\" is not known: llama, gpt2, openelm");
 
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const float wrong : {nan, 1e9f}) {

@@ -4,8 +4,8 @@
 //     h = rms_norm(x);  x += D (silu(G h) * U h)
 //
 // Touvron et al., "Llama 2", arXiv 2307.09288. Names and keys: the GGUF specification. GGUF keeps the
-// rows of Q and K so that rotary pairs are neighbours; weights as Hugging Face stores them have
-// `rotary_halves` set in the config.
+// rows of Q and K so that rotary pairs are neighbours; a Hugging Face folder does not, and says so by the
+// key `zoq.rotary_halves`.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -8,8 +8,8 @@
 // name ends in .safetensors or a format is not one of GGUF's. Tensors are taken one at a time and some
 // rows at a time, so that the model may be larger than memory; the new file appears whole or not at all.
 // Each weight is decoded and encoded anew by its format's plain encoder; a matrix that has the wanted
-// format already is copied. Norms, biases and positions become f32. Rows of query and key go into GGUF's
-// order. All metadata is carried over, but for these keys (meanings: the GGUF specification):
+// format already is copied. Norms and biases become f32; learned positions stay as they are. Rows of query
+// and key go into GGUF's order. All metadata is carried over, but for these keys (meanings: the GGUF specification):
 //
 //     general.file_type              the id of the linear matrices' format; left out if it has none
 //     general.quantization_version   2, when a tensor is quantised and the key was missing
@@ -103,6 +103,8 @@ inline format_info format_after(const model_tensor& t, const quantize_options& o
     case tensor_role::head:
       wanted = &options.head;
       break;
+    case tensor_role::position:
+      return t.weight.format();
     default:
       return info_of<f32_format>();
   }
