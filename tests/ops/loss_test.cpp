@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -119,4 +120,29 @@ TEST_CASE_TEMPLATE("log_likelihoods: a logit less its row's normaliser, to the b
           zoq::log_likelihoods(X{}, view, {normaliser.data(), {rows}}, {places.data(), {n}},
                                {found.data(), {2}});
         }) == "log_likelihoods: 9 normalisers for 9 rows, 2 likelihoods for 5 places");
+}
+
+TEST_CASE_TEMPLATE("largest_logits: the first of the largest of every row", X, ZOQ_TEST_EXECUTORS) {
+  constexpr index_t rows = 7;
+  for (const index_t columns : {1, 5, 256, 300, 1000}) {
+    CAPTURE(columns);
+    std::vector<float> logits = uniform(rows * columns, 4, -5, 5);
+    for (index_t r = 1; r < rows; ++r) {  // equal ones, also of one thread and of several
+      for (const index_t c : {columns - 1, columns / 2, r, r + 256}) {
+        if (c < columns) {
+          logits[static_cast<std::size_t>(r * columns + c)] = 6;
+        }
+      }
+    }
+    std::vector<zoq::token_t> best(static_cast<std::size_t>(rows)), wanted;
+    zoq::largest_logits(X{}, matrix(logits, rows, columns), {best.data(), {rows}});
+    for (index_t r = 0; r < rows; ++r) {
+      const auto first = logits.begin() + r * columns;
+      wanted.push_back(static_cast<zoq::token_t>(std::max_element(first, first + columns) - first));
+    }
+    CHECK(best == wanted);
+    CHECK(message_of([&] {
+            zoq::largest_logits(X{}, matrix(logits, rows, columns), {best.data(), {2}});
+          }) == zoq::text("largest_logits: 2 places for 7 rows of ", columns));
+  }
 }

@@ -2,6 +2,7 @@
 //
 //     zoq::log_normalisers(exec, logits, normaliser);   // the second term, for every row
 //     zoq::log_likelihoods(exec, logits, normaliser, places, likelihoods);
+//     zoq::largest_logits(exec, logits, best);          // the most likely token of every row
 //
 // A zeroth-order slope subtracts nearly equal losses, so what comes after the logits is double.
 // SPDX-License-Identifier: Apache-2.0
@@ -164,6 +165,43 @@ struct largest_logit_row {
   }
 };
 
+/// The same for executors that run blocks of threads: a row is a block's.
+struct largest_logit_block {
+  static constexpr int threads = 256;
+  struct shared {
+    std::int32_t at[static_cast<std::size_t>(threads)];  // each thread's best place; -1: none
+  };
+  largest_logit_row all;
+
+  template <class Block>
+  ZOQ_HD void operator()(Block& block) const {
+    const index_t n = all.logits.shape[1];
+    const float* x = all.logits.data + block.index() * n;
+    block.each([&](int t) {
+      std::int32_t at = t < n ? t : -1;
+      for (index_t i = t; i < n; i += threads) {
+        at = x[i] > x[at] ? static_cast<std::int32_t>(i) : at;
+      }
+      block.shared().at[t] = at;
+    });
+    for (int half = threads / 2; half > 0; half /= 2) {
+      block.each([&](int t) {
+        if (t < half) {
+          const std::int32_t here = block.shared().at[t], there = block.shared().at[t + half];
+          const bool better = there >= 0 && (here < 0 || x[there] > x[here] ||
+                                             (x[there] == x[here] && there < here));
+          block.shared().at[t] = better ? there : here;
+        }
+      });
+    }
+    block.each([&](int t) {
+      if (t == 0) {
+        all.best[block.index()] = block.shared().at[0];
+      }
+    });
+  }
+};
+
 /// The place of each row's largest logit, of equal ones the first. logits: [R, V], best: [R].
 template <executor X>
 void largest_logits(const X& exec, tensor_view<const float, 2> logits,
@@ -171,7 +209,8 @@ void largest_logits(const X& exec, tensor_view<const float, 2> logits,
   require(best.shape[0] == logits.shape[0] && logits.shape[1] > 0,
           "largest_logits: ", best.shape[0], " places for ", logits.shape[0], " rows of ",
           logits.shape[1]);
-  exec.for_each(logits.shape[0], largest_logit_row{logits, best.data});
+  const largest_logit_row all{logits, best.data};
+  for_each_row(exec, logits.shape[0], largest_logit_block{all}, all);
 }
 
 }  // namespace zoq
