@@ -353,3 +353,47 @@ TEST_CASE("minimize: losses and settings that make no sense are refused, with th
   CHECK(run(bowl, sgd{.rate = 1e38})
             .rfind("step 0: a value is no longer finite; the slope was ", 0) == 0);
 }
+
+TEST_CASE_TEMPLATE("stepper: replayed, or resumed from a saved state, a run has the same bits", E,
+                   spsa, spsa_one_sided, leave_one_out, fzoo, hizoo, svrg, conservative,
+                   sign_spsa) {
+  constexpr zoq::extent tensors[] = {{0, 4, 3}, {12, 1, 5}};
+  const zoq::value_order order{tensors, 2, 17};
+  const serial exec;
+  for (const any_direction& direction :
+       {any_direction(gaussian{}), any_direction(zoq::lozo{.refresh = 7}),
+        any_direction(zoq::subzero{.rank = 2, .refresh = 7})}) {
+    const recipe how{.steps = 24, .seed = 5, .direction = direction};
+    const sgd rule{.rate = 1e-3};
+    const auto run = [&](auto& step, std::vector<float>& x) {
+      return step.advance(x.data(), [&](std::span<const query> asked, std::vector<answer>& out) {
+        for (const query& q : asked) {
+          out.push_back({bowl(zoq::point_of(q, x, step.direction(), order))});
+        }
+      });
+    };
+    std::vector<float> x = start(17), replayed = x, resumed;
+    std::vector<float> saved;
+    std::vector<step_result> record;
+    zoq::stepper step(exec, order, E{}, rule, how);
+    while (!step.done()) {
+      if (step.next() == 13) {  // between two anchors, within a frame
+        resumed = x;
+        saved = step.estimator_state();
+      }
+      record.push_back(run(step, x));
+    }
+    zoq::stepper again(exec, order, E{}, rule, how);
+    for (const step_result& r : record) {
+      again.replay(replayed.data(), r.answers);
+    }
+    CHECK(equal(replayed, x));
+    zoq::stepper rest(exec, order, E{}, rule, how);
+    rest.skip_to(13);
+    rest.restore_estimator(saved);
+    while (!rest.done()) {
+      run(rest, resumed);
+    }
+    CHECK(equal(resumed, x));
+  }
+}

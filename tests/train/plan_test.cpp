@@ -76,7 +76,9 @@ TEST_CASE("plan: view, stepper and forward pass take what was planned, to the by
       for (const zoq::any_estimator& estimator :
            {zoq::any_estimator(zoq::spsa{}), zoq::any_estimator(zoq::spsa{.probes = 3}),
             zoq::any_estimator(zoq::spsa{.probes = 5}),
-            zoq::any_estimator(zoq::spsa_one_sided{.probes = 2})}) {
+            zoq::any_estimator(zoq::spsa_one_sided{.probes = 2}),
+            zoq::any_estimator(zoq::hizoo{.probes = 2}), zoq::any_estimator(zoq::svrg{.probes = 2}),
+            zoq::any_estimator(zoq::conservative{.rate = 1e-3})}) {
         CAPTURE(option_tokens);
         CAPTURE(batch);
         const std::vector<example> rows = even_rows(8, 24, option_tokens);
@@ -96,7 +98,10 @@ TEST_CASE("plan: view, stepper and forward pass take what was planned, to the by
         CHECK(plan.trainable == places.count());
         CHECK(plan.bytes("places") + plan.bytes("values") + plan.bytes("branches") ==
               view.byte_count());
-        CHECK(plan.bytes("gradient") + plan.bytes("optimizer state") == run.steps().byte_count());
+        const index_t kept = estimator.state_bytes(places.count());
+        CHECK((kept == 0 || plan.bytes("estimator state") == kept));
+        CHECK(plan.bytes("gradient") + plan.bytes("optimizer state") + kept ==
+              run.steps().byte_count());
         index_t forward = 0;
         for (const char* part :
              {"norm gains", "streams", "queries", "keys and values", "gated units", "logits",

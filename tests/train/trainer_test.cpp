@@ -11,11 +11,13 @@
 #include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "tiny_task.hpp"
+#include "zoq/estimate/estimators.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/objective/next_token.hpp"
 
+using zoq::any_estimator;
 using zoq::example;
 using zoq::index_t;
 using zoq::llama;
@@ -200,9 +202,11 @@ TEST_CASE("trainer: under every policy, how branches and rows are stacked change
           CHECK(same_bits(other.values, stacked.values));
         }
       };
-      check(zoq::spsa{.probes = 4});            // pairs
-      check(zoq::spsa_one_sided{.probes = 3});  // single points
-      check(zoq::conservative{.rate = 0.02});   // a pair; then a base and a pair
+      check(any_estimator(zoq::spsa{.probes = 4}));            // pairs
+      check(any_estimator(zoq::spsa_one_sided{.probes = 3}));  // single points
+      check(any_estimator(zoq::conservative{.rate = 0.02}));   // a pair; then a base and a pair
+      check(any_estimator(zoq::hizoo{.probes = 2}));           // a base and pairs with shapes
+      check(any_estimator(zoq::svrg{.batches = 2}));  // other batches; then pairs from an anchor
     });
   }
 }

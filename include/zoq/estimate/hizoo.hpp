@@ -28,6 +28,7 @@
 #include "zoq/estimate/kept_values.hpp"
 #include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
+#include "zoq/tensor/memory_part.hpp"
 
 namespace zoq {
 
@@ -79,7 +80,7 @@ struct hizoo {
     f("probes", self.probes);
     f("smooth", self.smooth);
   }
-  [[nodiscard]] static index_t state_bytes(index_t k) { return 8 * k; }
+  [[nodiscard]] static index_t state_bytes(index_t k) { return 2 * buffer_bytes<float>(k); }
 
   template <executor X>
   bool ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,

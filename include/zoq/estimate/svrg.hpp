@@ -28,6 +28,7 @@
 #include "zoq/estimate/kept_values.hpp"
 #include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
+#include "zoq/tensor/memory_part.hpp"
 
 namespace zoq {
 
@@ -55,7 +56,7 @@ struct svrg {
     f("every", self.every);
     f("batches", self.batches);
   }
-  [[nodiscard]] static index_t state_bytes(index_t k) { return 4 * k; }
+  [[nodiscard]] static index_t state_bytes(index_t k) { return buffer_bytes<float>(k); }
 
   /// Throws at a step between anchors when it has none: its state was not restored.
   template <executor X>
