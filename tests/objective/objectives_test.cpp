@@ -42,6 +42,9 @@ TEST_CASE("objectives: the chosen one's read weights") {
   zoq::any_objective(zoq::option_likelihood{}).read_weights(row, scores, chosen);
   zoq::option_likelihood{}.read_weights(row, scores, alone);
   CHECK(chosen == alone);
+  CHECK(message_of([&] {
+          zoq::any_objective(zoq::accuracy{}).read_weights(row, scores, chosen);
+        }) == "accuracy has no derivatives: no gradient can be scored");
 }
 
 TEST_CASE("objectives: what the chosen one needs is known beforehand") {

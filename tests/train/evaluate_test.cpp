@@ -220,3 +220,29 @@ TEST_CASE("evaluate: the likeliest tokens are only asked for where the objective
           zoq::evaluate(without, {}, zoq::exact_match{}, pointers(counting_rows));
         }) == "this model's pass does not find the likeliest tokens, which the objective reads");
 }
+
+TEST_CASE_TEMPLATE("evaluate: of all completions exactly one is what greedy decoding gives", X,
+                   ZOQ_TEST_EXECUTORS) {
+  const X exec;
+  const zoq::llama model = tiny_llama({.format = "q4_1"}).model();
+  auto pass = forward_of(exec, model);
+  const zoq::token_t vocabulary = static_cast<zoq::token_t>(model.config().vocabulary);
+  std::vector<zoq::token_t> decoded;
+  for (int n = 0; n < 3; ++n) {
+    std::vector<example> all;
+    for (zoq::token_t v = 0; v < vocabulary; ++v) {
+      std::vector<zoq::token_t> completion = decoded;
+      completion.push_back(v);
+      all.push_back({{1, 2, 3}, {completion}, 0});
+    }
+    const zoq::any_objective match = zoq::exact_match{};
+    zoq::token_t found = -1;
+    for (zoq::token_t v = 0; v < vocabulary; ++v) {
+      const example* one[] = {&all[at(v)]};
+      found = zoq::evaluate(pass, {}, match, one).right == 1 ? v : found;
+    }
+    CHECK(zoq::evaluate(pass, {}, match, pointers(all), {.stacked_rows = 50}).right == 1);
+    REQUIRE(found >= 0);
+    decoded.push_back(found);
+  }
+}

@@ -114,6 +114,16 @@ double rate_of(const Optimizer& optimizer) {
   }
 }
 
+/// True when this estimator, or the chosen one of several, carries something from step to step.
+template <executor X, class Estimator>
+bool keeps_state(const Estimator& e) {
+  if constexpr (requires { e.visit([](const auto&) { return true; }); }) {
+    return e.visit([](const auto& one) { return keeps_state<X>(one); });
+  } else {
+    return saved_estimator<Estimator, X>;
+  }
+}
+
 template <executor X, estimator<X> Estimator, optimizer Optimizer>
 class stepper {
  public:
@@ -208,8 +218,8 @@ class stepper {
     require(static_cast<index_t>(optimizer_floats.size()) == state_.size(), "step ", step, ": ",
             optimizer_floats.size(), " floats of state for an optimizer with ", state_.size());
     if (step > 0) {  // before there is nothing to keep
-      require(state_bytes_of(estimator_, order_.size) == 0 || !estimator_floats.empty(), "step ",
-              step, ": the estimator's state is missing");
+      require(!keeps_state<X>(estimator_) || !estimator_floats.empty(), "step ", step,
+              ": the estimator's state is missing");
       load_state(estimator_, exec_, estimator_floats, estimator_state_);
     }
     exec_.upload(optimizer_floats.data(), state_.size(), state_.data());
