@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -105,6 +106,64 @@ TEST_CASE("any_layout: the trainer tunes any of them, and its cuts change no bit
     const std::vector<float> tuned = values(8);
     CHECK(same_bits(values(2), tuned));
   }
+}
+
+TEST_CASE("any_layout: tensors that are left out never change the directions of the others") {
+  const zoq::cpu exec{{.threads = 1}};
+  const zoq::llama model = tiny_llama().model();
+  const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.02});
+  zoq::view_target target = target_of(model), some = target;
+  target.places = some.places = &places;
+  some.selection = zoq::select("", "attn_q,blk.0.ffn_gate");
+  for (const char* name : {"sparse", "sparse:by_place=true", "dense", "lora", "lora-b", "scales"}) {
+    CAPTURE(name);
+    const auto moved = [&](const zoq::view_target& of) {
+      zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), of));
+      view.move_to(exec, zoq::rademacher{}, std::vector<zoq::query>{{.seed = 3, .scale = 1}});
+      const float* all = nullptr;  // what was moved
+      for (const zoq::parts& p : view.branches().tensor) {
+        all = p.sparse     ? p.sparse->values.data
+              : p.low_rank ? p.low_rank->b.all.data
+              : p.offset   ? p.offset->offset.all.data
+              : p.factor   ? p.factor->factor.all.data
+                           : all;
+      }
+      std::map<std::string, std::vector<float>> out;
+      for (index_t i = 0; i < view.order().count; ++i) {
+        const zoq::extent& e = view.order().tensors[i];
+        out[view.layout().blocks().names()[at(i)]].assign(all + e.first,
+                                                          all + e.first + e.rows * e.columns);
+      }
+      return out;
+    };
+    const auto whole = moved(target), part = moved(some);
+    CHECK(part.size() < whole.size());
+    bool same = !part.empty();
+    for (const auto& [tensor, values] : part) {
+      same = same && same_bits(values, whole.at(tensor));
+    }
+    CHECK(same);
+  }
+}
+
+TEST_CASE("sparse: by place, two masks move the places that they share alike") {
+  const zoq::serial exec;
+  const zoq::llama model = tiny_llama().model();
+  zoq::mask a, b;
+  a.tensors.push_back({"blk.0.attn_q.weight", 32, 32, {3, 700}});
+  a.tensors.push_back({"blk.1.ffn_up.weight", 64, 32, {9, 10, 2000}});
+  b.tensors.push_back({"blk.1.ffn_up.weight", 64, 32, {8, 10, 11, 2000}});
+  const auto moved = [&](const zoq::mask& places, bool by_place) {
+    zoq::laid_out_view view(exec, zoq::sparse_layout<zoq::serial>(exec, model.tensors(), places, {},
+                                                                  {.by_place = by_place}));
+    view.move_to(exec, zoq::gaussian{}, std::vector<zoq::query>{{.seed = 3, .scale = 1}});
+    const auto part = view.branches().on(model.layer(1).up).sparse;
+    return std::vector<float>(part->values.data + part->first,
+                              part->values.data + part->values.shape[1]);
+  };
+  CHECK(moved(a, true)[1] == moved(b, true)[1]);
+  CHECK(moved(a, true)[2] == moved(b, true)[3]);
+  CHECK(moved(a, false)[1] != moved(b, false)[1]);
 }
 
 TEST_CASE("layout_of: what a view needs and does not get is said") {
