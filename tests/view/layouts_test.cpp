@@ -33,16 +33,26 @@ zoq::any_view named(std::string_view text) {
   return zoq::policy_named<zoq::any_view>("view", text);
 }
 
-// Views of matrices alone.
-const std::vector<std::string> of_matrices = {"sparse",
-                                              "dense:roles=linear",
-                                              "lora:rank=2,alpha=4",
-                                              "lora-b:rank=2",
-                                              "scales:block=16",
-                                              "hybrid:rank=1,threshold=20",
-                                              "subspace:of=lora,rank=2,dimension=30",
-                                              "subspace:of=sparse,dimension=7",
-                                              "subspace:of=scales,dimension=30,block=32"};
+// Views that start at the model.
+const std::vector<std::string> at_the_model = {"sparse",
+                                               "dense:roles=linear",
+                                               "lora:rank=2,alpha=4",
+                                               "lora-b:rank=2",
+                                               "scales:block=16",
+                                               "hybrid:rank=1,threshold=20",
+                                               "subspace:of=lora,rank=2,dimension=30",
+                                               "subspace:of=sparse,dimension=7",
+                                               "subspace:of=scales,dimension=30,block=32",
+                                               "dense"};
+// Views that stand before the text.
+const std::vector<std::string> before_the_text = {"prompt:rows=3", "residual-prompt:rows=3,width=4",
+                                                  "prefix:rows=2,deviation=0.5",
+                                                  "subspace:of=prompt,rows=3,dimension=20"};
+
+std::vector<std::string> all_of(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
 
 }  // namespace
 
@@ -69,17 +79,19 @@ TEST_CASE("any_view: a text with settings for every view, and back") {
 }
 
 TEST_CASE_TEMPLATE(
-    "any_layout: the logits of the model at first, and of single branches when stacked", X,
+    "any_layout: the model at first, where it adds to it, and single branches when stacked", X,
     ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
   const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.02});
   zoq::view_target target = target_of(model);
   target.places = &places;
-  for (const std::string& name : of_matrices) {
+  for (const std::string& name : all_of(at_the_model, before_the_text)) {
     CAPTURE(name);
     zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), target));
-    CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, model, {})));
+    const bool at_model = view.branches().leading_rows() == 0;
+    CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, model, {})) ==
+          at_model);
     const std::vector<float> all = stacked(exec, model, view, two_pairs());
     CHECK(same_bits(all, one_by_one(exec, model, view, two_pairs())));
     CHECK_FALSE(same_bits(std::vector<float>(all.begin(), all.begin() + 96),
@@ -94,7 +106,7 @@ TEST_CASE("any_layout: the trainer tunes any of them, and its cuts change no bit
   const std::vector<zoq::example> rows = tiny_task(12);
   zoq::view_target target = target_of(model);
   target.places = &places;
-  for (const std::string& name : of_matrices) {
+  for (const std::string& name : all_of(at_the_model, before_the_text)) {
     CAPTURE(name);
     const auto values = [&](index_t branches) {
       zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), target));
