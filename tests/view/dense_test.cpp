@@ -36,7 +36,7 @@ TEST_CASE_TEMPLATE("dense: offsets of zero leave the logits as they are, to the 
   const X exec;
   for (const char* format : {"f32", "f16", "bf16"}) {
     const zoq::llama model = tiny_llama({.format = format}).model();
-    const auto view = dense(exec, target_of(model), {.roles = "linear"});
+    const auto view = dense(exec, target_of(model));
     CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, model, {})));
   }
 }
@@ -44,31 +44,30 @@ TEST_CASE_TEMPLATE("dense: offsets of zero leave the logits as they are, to the 
 TEST_CASE_TEMPLATE("dense: a view at some offsets is the model of the changed weights, to the bit",
                    X, ZOQ_TEST_EXECUTORS) {
   const X exec;
-  tiny_llama tiny;
-  const zoq::llama model = tiny.model();
-  auto view = dense(exec, target_of(model), {.roles = "linear"});
-  const std::vector<float> offsets = uniform(view.order().size, 3, -0.1, 0.1);
-  set_values(exec, view, offsets);
-  index_t first = 0;
-  for (const auto& t : tiny_llama().tensors) {
-    if (t.role != zoq::tensor_role::linear) {
-      continue;
+  for (const bool tied : {false, true}) {
+    tiny_llama tiny({.tied = tied});
+    const zoq::llama model = tiny.model();
+    auto view = dense(exec, target_of(model));
+    const std::vector<float> offsets = uniform(view.order().size, 3, -0.1, 0.1);
+    set_values(exec, view, offsets);
+    index_t first = 0;
+    for (const auto& t : tiny_llama({.tied = tied}).tensors) {
+      std::vector<float> values = t.weight.decoded();
+      for (float& value : values) {
+        value += offsets[at(first++)];
+      }
+      tiny = with_weights(tiny, t.name, values);
     }
-    std::vector<float> values = t.weight.decoded();
-    for (float& value : values) {
-      value += offsets[at(first++)];
-    }
-    tiny = with_weights(tiny, t.name, values);
+    CHECK(first == view.order().size);
+    const zoq::llama changed = tiny.model();
+    CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, changed, {})));
   }
-  CHECK(first == view.order().size);
-  const zoq::llama changed = tiny.model();
-  CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, changed, {})));
 }
 
 TEST_CASE_TEMPLATE("dense: stacked branches have the bits of single ones", X, ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
-  auto view = dense(exec, target_of(model), {.roles = "linear"});
+  auto view = dense(exec, target_of(model));
   CHECK(same_bits(stacked(exec, model, view, two_pairs()),
                   one_by_one(exec, model, view, two_pairs())));
 }

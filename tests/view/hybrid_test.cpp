@@ -52,8 +52,7 @@ TEST_CASE_TEMPLATE("hybrid: both parts, each with the values of its own view", X
   // At rank 1 it is 64.
   zoq::laid_out_view view(exec, zoq::hybrid_layout<X>(exec, target, {.rank = 1}));
   CHECK(view.order().size == 3 + 2 * 64);
-  const index_t q0 = zoq::llama::layer(0).query, k0 = zoq::llama::layer(0).key,
-                q1 = zoq::llama::layer(1).query;
+  const index_t q0 = model.layer(0).query, k0 = model.layer(0).key, q1 = model.layer(1).query;
   const zoq::branch_parts all = view.branches();
   CHECK((all.on(k0).sparse && !all.on(k0).low_rank));
   CHECK((all.on(q0).low_rank && !all.on(q0).sparse));

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,16 +33,26 @@ zoq::any_view named(std::string_view text) {
   return zoq::policy_named<zoq::any_view>("view", text);
 }
 
-// Views of matrices alone.
-const std::vector<std::string> of_matrices = {"sparse",
-                                              "dense:roles=linear",
-                                              "lora:rank=2,alpha=4",
-                                              "lora-b:rank=2",
-                                              "scales:block=16",
-                                              "hybrid:rank=1,threshold=20",
-                                              "subspace:of=lora,rank=2,dimension=30",
-                                              "subspace:of=sparse,dimension=7",
-                                              "subspace:of=scales,dimension=30,block=32"};
+// Views that start at the model.
+const std::vector<std::string> at_the_model = {"sparse",
+                                               "dense:roles=linear",
+                                               "lora:rank=2,alpha=4",
+                                               "lora-b:rank=2",
+                                               "scales:block=16",
+                                               "hybrid:rank=1,threshold=20",
+                                               "subspace:of=lora,rank=2,dimension=30",
+                                               "subspace:of=sparse,dimension=7",
+                                               "subspace:of=scales,dimension=30,block=32",
+                                               "dense"};
+// Views that stand before the text.
+const std::vector<std::string> before_the_text = {"prompt:rows=3", "residual-prompt:rows=3,width=4",
+                                                  "prefix:rows=2,deviation=0.5",
+                                                  "subspace:of=prompt,rows=3,dimension=20"};
+
+std::vector<std::string> all_of(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
 
 }  // namespace
 
@@ -68,17 +79,19 @@ TEST_CASE("any_view: a text with settings for every view, and back") {
 }
 
 TEST_CASE_TEMPLATE(
-    "any_layout: the logits of the model at first, and of single branches when stacked", X,
+    "any_layout: the model at first, where it adds to it, and single branches when stacked", X,
     ZOQ_TEST_EXECUTORS) {
   const X exec;
   const zoq::llama model = tiny_llama().model();
   const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.02});
   zoq::view_target target = target_of(model);
   target.places = &places;
-  for (const std::string& name : of_matrices) {
+  for (const std::string& name : all_of(at_the_model, before_the_text)) {
     CAPTURE(name);
     zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), target));
-    CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, model, {})));
+    const bool at_model = view.branches().leading_rows() == 0;
+    CHECK(same_bits(logits_of(exec, model, view.branches()), logits_of(exec, model, {})) ==
+          at_model);
     const std::vector<float> all = stacked(exec, model, view, two_pairs());
     CHECK(same_bits(all, one_by_one(exec, model, view, two_pairs())));
     CHECK_FALSE(same_bits(std::vector<float>(all.begin(), all.begin() + 96),
@@ -93,7 +106,7 @@ TEST_CASE("any_layout: the trainer tunes any of them, and its cuts change no bit
   const std::vector<zoq::example> rows = tiny_task(12);
   zoq::view_target target = target_of(model);
   target.places = &places;
-  for (const std::string& name : of_matrices) {
+  for (const std::string& name : all_of(at_the_model, before_the_text)) {
     CAPTURE(name);
     const auto values = [&](index_t branches) {
       zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), target));
@@ -105,6 +118,64 @@ TEST_CASE("any_layout: the trainer tunes any of them, and its cuts change no bit
     const std::vector<float> tuned = values(8);
     CHECK(same_bits(values(2), tuned));
   }
+}
+
+TEST_CASE("any_layout: tensors that are left out never change the directions of the others") {
+  const zoq::cpu exec{{.threads = 1}};
+  const zoq::llama model = tiny_llama().model();
+  const zoq::mask places = zoq::top_k(zoq::magnitude(model.tensors()), {.density = 0.02});
+  zoq::view_target target = target_of(model), some = target;
+  target.places = some.places = &places;
+  some.selection = zoq::select("", "attn_q,blk.0.ffn_gate");
+  for (const char* name : {"sparse", "sparse:by_place=true", "dense", "lora", "lora-b", "scales"}) {
+    CAPTURE(name);
+    const auto moved = [&](const zoq::view_target& of) {
+      zoq::laid_out_view view(exec, zoq::layout_of(exec, named(name), of));
+      view.move_to(exec, zoq::rademacher{}, std::vector<zoq::query>{{.seed = 3, .scale = 1}});
+      const float* all = nullptr;  // what was moved
+      for (const zoq::parts& p : view.branches().tensor) {
+        all = p.sparse     ? p.sparse->values.data
+              : p.low_rank ? p.low_rank->b.all.data
+              : p.offset   ? p.offset->offset.all.data
+              : p.factor   ? p.factor->factor.all.data
+                           : all;
+      }
+      std::map<std::string, std::vector<float>> out;
+      for (index_t i = 0; i < view.order().count; ++i) {
+        const zoq::extent& e = view.order().tensors[i];
+        out[view.layout().blocks().names()[at(i)]].assign(all + e.first,
+                                                          all + e.first + e.rows * e.columns);
+      }
+      return out;
+    };
+    const auto whole = moved(target), part = moved(some);
+    CHECK(part.size() < whole.size());
+    bool same = !part.empty();
+    for (const auto& [tensor, values] : part) {
+      same = same && same_bits(values, whole.at(tensor));
+    }
+    CHECK(same);
+  }
+}
+
+TEST_CASE("sparse: by place, two masks move the places that they share alike") {
+  const zoq::serial exec;
+  const zoq::llama model = tiny_llama().model();
+  zoq::mask a, b;
+  a.tensors.push_back({"blk.0.attn_q.weight", 32, 32, {3, 700}});
+  a.tensors.push_back({"blk.1.ffn_up.weight", 64, 32, {9, 10, 2000}});
+  b.tensors.push_back({"blk.1.ffn_up.weight", 64, 32, {8, 10, 11, 2000}});
+  const auto moved = [&](const zoq::mask& places, bool by_place) {
+    zoq::laid_out_view view(exec, zoq::sparse_layout<zoq::serial>(exec, model.tensors(), places, {},
+                                                                  {.by_place = by_place}));
+    view.move_to(exec, zoq::gaussian{}, std::vector<zoq::query>{{.seed = 3, .scale = 1}});
+    const auto part = view.branches().on(model.layer(1).up).sparse;
+    return std::vector<float>(part->values.data + part->first,
+                              part->values.data + part->values.shape[1]);
+  };
+  CHECK(moved(a, true)[1] == moved(b, true)[1]);
+  CHECK(moved(a, true)[2] == moved(b, true)[3]);
+  CHECK(moved(a, false)[1] != moved(b, false)[1]);
 }
 
 TEST_CASE("layout_of: what a view needs and does not get is said") {

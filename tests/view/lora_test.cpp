@@ -114,12 +114,12 @@ TEST_CASE("lora: A has variance 1 / C, and leaving out tensors changes no other'
   target.selection = zoq::select("1", "attn");
   const auto some = lora(exec, target, {.rank = 32, .seed = 5});
   CHECK(some.layout().blocks().names()[0] == "blk.1.ffn_gate.weight.lora_a");
-  const index_t gate = zoq::llama::layer(1).gate, n = 32 * 96;
+  const index_t gate = model.layer(1).gate, n = 32 * 96;
   const std::vector<float> a = values_of(all.branches().on(gate).low_rank->a, n);
   CHECK(same_bits(values_of(some.branches().on(gate).low_rank->a, n), a));
-  CHECK_FALSE(same_bits(values_of(all.branches().on(zoq::llama::layer(1).up).low_rank->a, n), a));
-  CHECK_FALSE(some.branches().on(zoq::llama::layer(1).query).low_rank.has_value());
-  CHECK_FALSE(some.branches().on(zoq::llama::layer(0).gate).low_rank.has_value());
+  CHECK_FALSE(same_bits(values_of(all.branches().on(model.layer(1).up).low_rank->a, n), a));
+  CHECK_FALSE(some.branches().on(model.layer(1).query).low_rank.has_value());
+  CHECK_FALSE(some.branches().on(model.layer(0).gate).low_rank.has_value());
   double squares = 0;
   for (const float value : a) {
     squares += static_cast<double>(value) * static_cast<double>(value);

@@ -36,6 +36,20 @@ TEST_CASE_TEMPLATE("prompt: starts as the embeddings of its tokens", X, ZOQ_TEST
     wanted.insert(wanted.end(), table.begin() + token * 32, table.begin() + (token + 1) * 32);
   }
   CHECK(same_bits(values_of(all.prompt->x, 5 * 32), wanted));
+  // The text behind these tokens.
+  {
+    zoq::llama_forward<X> pass(exec, model);
+    std::vector<zoq::token_t> text = {5, 90, 7, 5, 90};
+    const auto more = some_tokens(7, 1, 96);
+    text.insert(text.end(), more.begin(), more.end());
+    zoq::packing batch;
+    batch.add(text);
+    batch.read(0, 11, 0);
+    std::vector<float> logits;
+    pass.logits(batch, {}, logits);
+    // Keys are summed in other blocks.
+    CHECK(relative_error(logits_of(exec, model, all), logits) <= 1e-5);
+  }
   view.move_to(exec, zoq::gaussian{}, two_pairs());
   CHECK(view.branches().count == 4);
   CHECK_FALSE(same_bits(values_of(view.branches().prompt->x, 5 * 32, 3), wanted));

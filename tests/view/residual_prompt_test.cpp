@@ -32,6 +32,8 @@ TEST_CASE_TEMPLATE("residual-prompt: starts at the prompt of the same tokens, to
   const std::vector<float> frozen = values_of(plain.branches().prompt->x, 6 * 32);
   CHECK(same_bits(values_of(view.branches().prompt->x, 6 * 32), frozen));
   CHECK(view.branches().prompt->rows == 6);
+  CHECK(
+      same_bits(logits_of(exec, model, view.branches()), logits_of(exec, model, plain.branches())));
   view.move_to(exec, zoq::gaussian{}, two_pairs());
   CHECK_FALSE(same_bits(values_of(view.branches().prompt->x, 6 * 32, 0), frozen));
   view.move_to_values(exec);

@@ -23,7 +23,9 @@ namespace zoq::test {
 inline view_target target_of(const llama& model) {
   const llama_config& c = model.config();
   view_target out{.tensors = model.tensors()};
-  out.key_columns.assign(static_cast<std::size_t>(c.layers), c.kv_heads * c.head_size);
+  for (index_t l = 0; l < c.layers; ++l) {
+    out.key_columns.push_back(c.at(l).kv_heads * c.head_size);
+  }
   return out;
 }
 
