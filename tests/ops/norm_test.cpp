@@ -75,3 +75,21 @@ TEST_CASE("rms_norm: a row of zeros stays zero, wrong shapes are refused") {
           zoq::rms_norm(exec, matrix(x, 2, 4), {gain.data(), {4}}, 1e-5f, matrix(y, 1, 4));
         }) == "rms_norm: x is 2 x 4, gain 4, y 1 x 4");
 }
+
+TEST_CASE_TEMPLATE("rms_norm_of_branches: gives the bits of each branch alone", X,
+                   ZOQ_TEST_EXECUTORS) {
+  const X exec;
+  constexpr index_t branches = 3, rows = 4, columns = 40;
+  const std::vector<float> x = uniform(branches * rows * columns, 3);
+  const std::vector<float> gain = uniform(branches * columns, 4);
+  std::vector<float> y(x.size()), alone(x.size());
+  const auto all = matrix(x, branches * rows, columns);
+  zoq::rms_norm_of_branches(exec, all, matrix(gain, branches, columns), 1e-5f,
+                            matrix(y, branches * rows, columns));
+  for (index_t b = 0; b < branches; ++b) {
+    const zoq::tensor_view<const float, 1> own{gain.data() + b * columns, {columns}};
+    zoq::rms_norm(exec, all.rows(b * rows, rows), own, 1e-5f,
+                  matrix(alone, branches * rows, columns).rows(b * rows, rows));
+  }
+  CHECK(same_bits(y, alone));
+}

@@ -111,3 +111,34 @@ TEST_CASE("rotary: wrong shapes are refused") {
   CHECK(error(3, 8, 2) == "rotary: x is 3 x 8 for 2 positions and heads of 8");
   CHECK(error(3, 8, 0) == "rotary: x is 3 x 8 for 0 positions and heads of 8");
 }
+
+TEST_CASE_TEMPLATE("rotary: by halves turns coordinates that lie half a head apart, there and back",
+                   X, ZOQ_TEST_EXECUTORS) {
+  const X exec;
+  const index_t rows = 2 * count;  // of two branches
+  const std::vector<float> table = zoq::rotary_table(positions, size, base);
+  const std::vector<float> x = uniform(rows * heads * size, 1);
+  // The same coordinates as neighbours: i and i + D / 2 at 2 i and 2 i + 1.
+  const auto place = [](index_t c) {
+    return c - c % size + (c % size < size / 2 ? 2 * (c % size) : 2 * (c % size - size / 2) + 1);
+  };
+  std::vector<float> neighbours(x.size());
+  for (index_t i = 0; i < rows * heads * size; ++i) {
+    neighbours[at(place(i))] = x[at(i)];
+  }
+  const auto turn = [&](std::vector<float>& values, float direction, zoq::rotary_pairs pairs) {
+    zoq::rotary(exec, matrix(values, rows, heads * size), place_view(),
+                matrix(table, positions, size), direction, pairs);
+  };
+  std::vector<float> halves = x;
+  turn(halves, 1.0f, zoq::rotary_pairs::halves);
+  turn(neighbours, 1.0f, zoq::rotary_pairs::neighbours);
+  std::vector<float> wanted;
+  for (index_t i = 0; i < rows * heads * size; ++i) {
+    wanted.push_back(neighbours[at(place(i))]);
+  }
+  // Compilers fuse the two loops' products and sums differently: a rounding of values up to 2.
+  CHECK(largest_difference(halves, wanted) <= 0x1p-22);
+  turn(halves, -1.0f, zoq::rotary_pairs::halves);
+  CHECK(largest_difference(halves, x) <= 0x1p-21);
+}

@@ -232,7 +232,7 @@ class decoder_stream {
     const decoder_config& c = model_.config();
     const auto by = vector(gain, branches, own_gain_);
     if (c.norms == norm_kind::rms) {
-      rms_norm(exec_, x, by, c.norm_epsilon, y);
+      rms_norm_of_branches(exec_, x, by, c.norm_epsilon, y);
     } else {
       layer_norm(exec_, x, by, vector(plus, branches, own_bias_), c.norm_epsilon, y);
     }
@@ -243,8 +243,8 @@ class decoder_stream {
     if (gain >= 0) {
       const index_t size = model_.config().head_size;
       const matrix heads{x.data, {x.size() / size, size}};
-      rms_norm(exec_, heads, vector(gain, branches, own_gain_), model_.config().norm_epsilon,
-               heads);
+      rms_norm_of_branches(exec_, heads, vector(gain, branches, own_gain_),
+                           model_.config().norm_epsilon, heads);
     }
   }
 

@@ -1,6 +1,7 @@
 // rms_norm: y[r, c] = gain[c] x[r, c] / sqrt(mean_c(x[r, c]^2) + epsilon).
 //
 //     zoq::rms_norm(exec, x, gain, 1e-5f, y);
+//     zoq::rms_norm_of_branches(exec, x, gains, 1e-5f, y);      // a gain for every branch
 //
 // Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv 1910.07467.
 // SPDX-License-Identifier: Apache-2.0
@@ -77,8 +78,9 @@ struct rms_norm_block {
 /// x: [R, C], y: [R, C], may be x. gain: [G, C], of which each is that of R / G rows one after another:
 /// a gain for every branch, or one for all. Throws when shapes disagree.
 template <executor X>
-void rms_norm(const X& exec, tensor_view<const float, 2> x, tensor_view<const float, 2> gain,
-              float epsilon, tensor_view<float, 2> y) {
+void rms_norm_of_branches(const X& exec, tensor_view<const float, 2> x,
+                          tensor_view<const float, 2> gain, float epsilon,
+                          tensor_view<float, 2> y) {
   require(x.shape[1] == gain.shape[1] && x.shape[0] == y.shape[0] && x.shape[1] == y.shape[1] &&
               gain.shape[0] > 0 && x.shape[0] % gain.shape[0] == 0,
           "rms_norm: x is ", x.shape[0], " x ", x.shape[1], ", gain ",
@@ -92,7 +94,7 @@ void rms_norm(const X& exec, tensor_view<const float, 2> x, tensor_view<const fl
 template <executor X>
 void rms_norm(const X& exec, tensor_view<const float, 2> x, tensor_view<const float, 1> gain,
               float epsilon, tensor_view<float, 2> y) {
-  rms_norm(exec, x, tensor_view<const float, 2>{gain.data, {1, gain.shape[0]}}, epsilon, y);
+  rms_norm_of_branches(exec, x, {gain.data, {1, gain.shape[0]}}, epsilon, y);
 }
 
 }  // namespace zoq
