@@ -41,7 +41,7 @@ std::vector<std::vector<token_t>> windows_of(const model_options& common, const 
 /// Some rows, chosen by the seed.
 task_rows some_rows(const model_options& common, const opened_model& m, const mask_options& options,
                     index_t samples) {
-  task_rows out = read_task(options.source, m, common.mode(), {});
+  task_rows out = read_task(options.source, m, common.mode());
   const auto all = static_cast<index_t>(out.rows.size());
   std::vector<example> some;
   for (const index_t i : row_order(all, std::min(samples, all), options.seed).batch(0)) {
@@ -128,7 +128,7 @@ nlohmann::json mask_options::describe() const {
 }
 
 mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options,
-                 const delta& at) {
+                 const zoq::tuned_values* at) {
   const score_entry& score = score_named(options.score);
   mask_samples samples;
   if (needs_samples(score)) {
@@ -188,7 +188,8 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
 
   const interrupt asked;
   const opened_model m(common.model);
-  const mask made = choose_mask(common, m, options, tuned_values(m, delta_file));
+  const zoq::tuned_values at = values_for(m, delta_file);
+  const mask made = choose_mask(common, m, options, &at);
   require(made.count() > 0, "the mask has no places: the density is too small");
   write_mask(out, made);
 

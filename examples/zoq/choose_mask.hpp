@@ -7,7 +7,6 @@
 #include <vector>
 #include <zoq/data/example.hpp>
 #include <zoq/objective/objectives.hpp>
-#include <zoq/sparse/delta.hpp>
 #include <zoq/sparse/mask.hpp>
 
 #include "command.hpp"
@@ -45,10 +44,10 @@ struct mask_samples {
   task_rows task;
 };
 
-/// Makes the mask at the weights that `at` adds to (nothing: the base), with a progress bar. Memory: for
+/// Makes the mask at the tuned values `at` (null: at the base), with a progress bar. Memory: for
 /// scores with a reverse pass, one layer's gradients and the inputs of some layers; else one matrix of
 /// floats, or two.
 mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options,
-                 const delta& at = {});
+                 const zoq::tuned_values* at = nullptr);
 
 }  // namespace zoq::cli

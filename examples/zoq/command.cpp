@@ -54,12 +54,27 @@ void add_executor_options(CLI::App& app, std::string& compute, std::string& kern
 }
 
 void add_estimator_options(CLI::App& app, std::string& estimator, int& probes) {
-  app.add_option("--estimator", estimator, "How losses become a gradient")
-      ->check(CLI::IsMember(names_of<any_estimator::list>()))
+  app.add_option("--estimator", estimator,
+                 "How losses become a gradient: a name, or name:setting=value,... (zoq policies)")
       ->capture_default_str();
-  app.add_option("--probes", probes, "Directions of each step")
-      ->check(CLI::Range(1, 1 << 16))
+  app.add_option("--probes", probes, "Directions of each step; 0: as the estimator has them")
+      ->check(CLI::Range(0, 1 << 16))
       ->capture_default_str();
+}
+
+any_estimator::list estimator_option(const std::string& estimator, int probes) {
+  auto out = from_option("--estimator",
+                         [&] { return policy_named<any_estimator::list>("estimator", estimator); });
+  std::visit(
+      [&]<class E>(E& one) {
+        if constexpr (requires { one.probes; }) {
+          one.probes = probes > 0 ? probes : one.probes;
+        } else {
+          require_option(probes <= 1, "--probes", text(E::name, " has one direction a step"));
+        }
+      },
+      out);
+  return out;
 }
 
 std::optional<double> epsilon_given(const std::string& epsilon) {
@@ -112,7 +127,7 @@ opened_model::opened_model(const model_file& file) : model(llama::from(file)), w
 }
 
 task_rows read_task(const std::string& path, const opened_model& m, special mode,
-                    option_score score) {
+                    const objective_options& how) {
   const text_rows rows = read_rows(path);
   task_rows out;
   try {
@@ -131,23 +146,41 @@ task_rows read_task(const std::string& path, const opened_model& m, special mode
     require(tokens <= context, path, ":", r + 1, ": ", tokens,
             " tokens are more than the model's context of ", context);
   }
-  if (std::holds_alternative<choice_row>(rows[0])) {
-    out.objective = option_likelihood{score};
-  } else {
-    out.objective = next_token{};
+  try {
+    out.objective = how.named(kind_of(rows[0]));
+  } catch (const error& e) {
+    fail(path, ": ", e.what());
   }
   return out;
 }
 
-option_score option_score_named(const std::string& name) {
-  return name == "sum" ? option_score::sum : option_score::mean;
+void objective_options::add_to(CLI::App& app) {
+  app.add_option(
+      "--objective", objective,
+      "The loss of a row: a name, or name:setting=value,... (zoq policies); by default what "
+      "suits the rows");
+  app.add_option("--score-choices", choice_score, "A choice scores its tokens' mean or sum")
+      ->check(CLI::IsMember({"mean", "sum"}))
+      ->capture_default_str();
 }
 
-delta tuned_values(const opened_model& m, const std::string& path) {
-  delta out;
+any_objective objective_options::named(row_kind kind) const {
+  any_objective out =
+      objective.empty() ? default_objective(kind) : objective_named(objective, kind);
+  out.visit([&](auto& one) {
+    if constexpr (requires { one.score = option_score::sum; }) {
+      one.score = choice_score == "sum" ? option_score::sum : option_score::mean;
+    }
+  });
+  return out;
+}
+
+zoq::tuned_values values_for(const opened_model& m, const std::string& path) {
+  zoq::tuned_values out;
+  out.how = sparse_settings{};
   if (!path.empty()) {
-    out = read_delta(path);
-    require_model(out.places, m.model.hash(), path);
+    out = read_values(path);
+    require_model({{}, out.model_hash, {}}, m.model.hash(), path);
   }
   return out;
 }

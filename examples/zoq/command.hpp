@@ -18,9 +18,9 @@
 #include <zoq/io/tokenizer.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/objective/objectives.hpp>
-#include <zoq/sparse/delta.hpp>
 #include <zoq/tensor/memory_part.hpp>
 #include <zoq/train/evaluate.hpp>
+#include <zoq/view/values_file.hpp>
 
 namespace zoq::cli {
 
@@ -32,6 +32,7 @@ int generate(CLI::App& app, const std::function<void()>& parse);
 int quantize(CLI::App& app, const std::function<void()>& parse);
 int plan(CLI::App& app, const std::function<void()>& parse);
 int replay(CLI::App& app, const std::function<void()>& parse);
+int policies(CLI::App& app, const std::function<void()>& parse);
 
 /// --compute, --kernels and --threads, and what the first two choose.
 void add_executor_options(CLI::App& app, std::string& compute, std::string& kernels, int& threads);
@@ -40,8 +41,21 @@ zoq::compute products_named(const std::string& compute, const std::string& kerne
 /// The same for a device, where auto is bf16.
 zoq::compute device_products_named(const std::string& compute);
 
-/// --estimator and --probes.
+/// --estimator, a text of core/settings.hpp, and --probes; and the estimator that they name. Wrong usage
+/// when there is none.
 void add_estimator_options(CLI::App& app, std::string& estimator, int& probes);
+any_estimator::list estimator_option(const std::string& estimator, int probes);
+
+/// What `make` returns; what it throws as an error becomes wrong usage of the option.
+template <class Make>
+auto from_option(const char* option, const Make& make) {
+  try {
+    return make();
+  } catch (const error& e) {
+    throw CLI::ValidationError(option, e.what());
+  }
+}
+
 /// What --epsilon says: a length, or nothing for "auto". Throws when it is no positive number.
 std::optional<double> epsilon_given(const std::string& epsilon);
 
@@ -71,17 +85,26 @@ struct opened_model {
   explicit opened_model(const model_file& file);
 };
 
-/// Rows as tokens, and the objective that suits their kind.
+/// Rows as tokens, and their objective.
 struct task_rows {
   std::vector<example> rows;
   any_objective objective;
 };
+/// --objective and --score-choices.
+struct objective_options {
+  std::string objective;  // a text of core/settings.hpp; empty: what suits the rows
+  std::string choice_score = "mean";
+  void add_to(CLI::App& app);
+  /// Throws on an unknown name, and when rows of this kind do not suit it.
+  [[nodiscard]] any_objective named(row_kind kind) const;
+};
+/// The rows of a file, JSON lines.
 task_rows read_task(const std::string& path, const opened_model& m, special mode,
-                    option_score score);
-option_score option_score_named(const std::string& name);
+                    const objective_options& how = {});
 
-/// The delta in a file, for this model; nothing for no file. Throws when it is another model's.
-delta tuned_values(const opened_model& m, const std::string& path);
+/// The tuned values in a file, for this model; of a sparse view without places for no file. Throws when
+/// they are another model's.
+zoq::tuned_values values_for(const opened_model& m, const std::string& path);
 
 /// The tokens of a whole text file.
 std::vector<token_t> read_text(const std::string& path, const tokenizer& words, special mode);

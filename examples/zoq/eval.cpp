@@ -12,7 +12,8 @@ namespace zoq::cli {
 
 int eval(CLI::App& app, const std::function<void()>& parse) {
   model_options common;
-  std::string data, delta_file, choice_score = "mean";
+  std::string data, delta_file;
+  objective_options objective;
   index_t batch_size = 64;
   common.add_to(app);
   app.add_option("--data", data, "Rows, a file of JSON lines or a folder with test.jsonl")
@@ -21,9 +22,7 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
   app.add_option("--batch-size", batch_size, "Rows that go through the model together")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--score-choices", choice_score, "A choice scores its tokens' mean or sum")
-      ->check(CLI::IsMember({"mean", "sum"}))
-      ->capture_default_str();
+  objective.add_to(app);
   parse();
   common.validate();
 
@@ -32,8 +31,8 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
   if (std::filesystem::is_directory(data)) {
     data += "/test.jsonl";
   }
-  const task_rows task = read_task(data, m, common.mode(), option_score_named(choice_score));
-  const delta values = tuned_values(m, delta_file);
+  const task_rows task = read_task(data, m, common.mode(), objective);
+  const zoq::tuned_values values = values_for(m, delta_file);
   std::vector<const example*> rows;
   for (const example& row : task.rows) {
     rows.push_back(&row);

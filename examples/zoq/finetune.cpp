@@ -13,24 +13,38 @@ void finetune_options::add_to(CLI::App& app) {
   common.add_to(app);
   app.add_option("--data", data, "A folder with train.jsonl, valid.jsonl and test.jsonl")
       ->required();
-  app.add_option("--mask", mask_from,
-                 "What is tuned: fisher:TEXTFILE, random, magnitude, or a mask file")
-      ->required();
+  app.add_option("--view", view, "What is tuned: a name, or name:setting=value,... (zoq policies)")
+      ->capture_default_str();
+  app.add_option(
+      "--mask", mask_from,
+      "Which places, for the views sparse and hybrid: SCORE:FILE (fisher:general.txt), a score "
+      "that needs no file (random), or a mask or delta file");
   mask.add_to(app, "--mask-samples", "--mask-length");
+  app.add_option("--layers", layers, "Tune these layers alone: FIRST-LAST, FIRST- or one number");
+  app.add_option("--exclude", exclude,
+                 "Leave out tensors whose names hold one of these, by commas");
+  app.add_option("--prompt-text", prompt_text, "What a prompt begins as; none: random tokens");
+  app.add_option("--start", start_from, "Tuned values of the same view to start from");
   add_estimator_options(app, estimator, probes);
-  app.add_option("--direction", direction, "How a direction is drawn")
-      ->check(CLI::IsMember(names_of<any_direction>()))
+  app.add_option("--direction", direction, "How a direction is drawn (zoq policies)")
       ->capture_default_str();
   app.add_option("--epsilon", epsilon, "Length of a probe, or auto: from measured noise and bias")
       ->capture_default_str();
-  app.add_option("--optimizer", optimizer, "What a gradient does to the values")
-      ->check(CLI::IsMember({"sgd"}))
+  app.add_option("--clip", clip, "Limit of the derivative along a direction; 0: none")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--learning-rate", learning_rate, "Step length on the gradient")
+  app.add_option("--clip-norm", clip_norm, "Limit of the norm of an estimate; 0: none")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--schedule", schedule, "How the rate goes on over the steps")
-      ->check(CLI::IsMember(names_of<any_schedule>()))
+  app.add_option("--optimizer", optimizer, "What a gradient does to the values (zoq policies)")
       ->capture_default_str();
+  app.add_option("--learning-rate", learning_rate,
+                 "Step length on the gradient; 0: as the optimizer has it")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--schedule", schedule, "How the rate goes on over the steps (zoq policies)")
+      ->capture_default_str();
+  objective.add_to(app);
   app.add_option("--batch-size", batch_size, "Rows of each step")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -48,9 +62,6 @@ void finetune_options::add_to(CLI::App& app) {
   app.add_option("--checkpoint-every", checkpoint_every, "Steps between checkpoints")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--score-choices", choice_score, "A choice scores its tokens' mean or sum")
-      ->check(CLI::IsMember({"mean", "sum"}))
-      ->capture_default_str();
   app.add_option("--seed", seed, "Fixes every random choice")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -60,19 +71,71 @@ void finetune_options::add_to(CLI::App& app) {
   app.add_flag("--force", force, "Replace the run in the folder")->excludes(flag);
 }
 
-void finetune_options::validate() {
-  require_option(std::isfinite(learning_rate) && learning_rate >= 0, "--learning-rate",
-                 text("wanted a finite number of at least 0, found ", learning_rate));
-  common.validate();
-  mask.validate();
-  static_cast<void>(given_epsilon());
-  mask.seed = seed;
-  if (mask_from.starts_with("fisher:")) {
-    mask.score = "fisher";
-    mask.text_file = mask_from.substr(7);
-  } else if (mask_from == "random" || mask_from == "magnitude") {
-    mask.score = mask_from;
+any_estimator::list finetune_options::named_estimator() const {
+  auto named = estimator_option(estimator, probes);
+  if (given_epsilon().has_value()) {
+    std::visit([&](auto& one) { one.epsilon = *given_epsilon(); }, named);
   }
+  return named;
+}
+
+any_optimizer::list finetune_options::named_optimizer() const {
+  auto named = from_option(
+      "--optimizer", [&] { return policy_named<any_optimizer::list>("optimizer", optimizer); });
+  std::visit(
+      [&]<class O>(O& one) {
+        if constexpr (requires { one.rate = learning_rate; }) {
+          one.rate = learning_rate > 0 ? learning_rate : one.rate;
+        } else {
+          require_option(learning_rate <= 0, "--learning-rate",
+                         text(O::name, " finds its own rate"));
+        }
+      },
+      named);
+  return named;
+}
+
+any_direction finetune_options::named_direction() const {
+  return from_option("--direction",
+                     [&] { return policy_named<any_direction>("direction", direction); });
+}
+any_schedule finetune_options::named_schedule() const {
+  return from_option("--schedule",
+                     [&] { return policy_named<any_schedule>("schedule", schedule); });
+}
+any_view finetune_options::named_view() const {
+  return from_option("--view", [&] { return policy_named<any_view>("view", view); });
+}
+tensor_selection finetune_options::selection() const {
+  return from_option("--layers", [&] { return select(layers, exclude); });
+}
+
+bool finetune_options::needs_mask() const {
+  const any_view how = named_view();
+  const auto* inner = std::get_if<subspace_settings>(&how);
+  const std::string_view name = inner == nullptr ? name_of(how) : name_of(inner->inner);
+  return name == sparse_settings::name || name == hybrid_settings::name;
+}
+
+void finetune_options::validate() {
+  common.validate();
+  mask.seed = seed;
+  if (mask.read(mask_from) && mask.source.empty() && mask.score.ends_with("-task")) {
+    mask.source = data + "/train.jsonl";
+  }
+  if (!mask.score.empty()) {
+    mask.validate();
+  }
+  require_option(
+      needs_mask() == !mask_from.empty() || (needs_mask() && !start_from.empty()), "--mask",
+      needs_mask() ? "the view " + view + " needs one" : "the view " + view + " takes none");
+  require_option(start_from.empty() || (layers.empty() && exclude.empty()), "--start",
+                 "its file says which layers are tuned");
+  static_cast<void>(named_estimator());
+  static_cast<void>(named_optimizer());
+  static_cast<void>(named_direction());
+  static_cast<void>(named_schedule());
+  static_cast<void>(selection());
 }
 
 int finetune(CLI::App& app, const std::function<void()>& parse) {

@@ -4,6 +4,10 @@
 
 #include <optional>
 #include <string>
+#include <zoq/optim/optimizers.hpp>
+#include <zoq/optim/schedule.hpp>
+#include <zoq/random/directions.hpp>
+#include <zoq/view/layouts.hpp>
 
 #include "choose_mask.hpp"
 #include "command.hpp"
@@ -13,19 +17,31 @@ namespace zoq::cli {
 struct finetune_options {
   model_options common;
   mask_options mask;
-  std::string data, out, mask_from, epsilon = "auto", estimator = "spsa", optimizer = "sgd",
-                                    schedule = "cosine", direction = "gaussian",
-                                    choice_score = "mean";
-  double learning_rate = 3e-4;
-  int probes = 3;
+  objective_options objective;
+  std::string data, out, mask_from, start_from, layers, exclude, prompt_text;
+  std::string epsilon = "auto", estimator = "spsa:probes=3", optimizer = "sgd", schedule = "cosine",
+              direction = "gaussian", view = "sparse";
+  double learning_rate = 0, clip = 0, clip_norm = 0;  // 0: the optimizer's own; no limit
+  int probes = 0;
   index_t batch_size = 16, eval_every = 100, eval_rows = 1000, checkpoint_every = 50;
   std::uint64_t steps = 400;
   seed_t seed = 0;
   bool resume = false, force = false;
 
   void add_to(CLI::App& app);
+  /// Wrong usage where an option makes no sense, alone or beside the others.
   void validate();
   [[nodiscard]] std::optional<double> given_epsilon() const { return epsilon_given(epsilon); }
+  /// True when the view tunes the places of a mask.
+  [[nodiscard]] bool needs_mask() const;
+
+  // What the options name; wrong usage when there is no such thing.
+  [[nodiscard]] any_estimator::list named_estimator() const;
+  [[nodiscard]] any_optimizer::list named_optimizer() const;
+  [[nodiscard]] any_direction named_direction() const;
+  [[nodiscard]] any_schedule named_schedule() const;
+  [[nodiscard]] any_view named_view() const;
+  [[nodiscard]] tensor_selection selection() const;
 };
 
 }  // namespace zoq::cli

@@ -8,11 +8,12 @@
 #include <sstream>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/model/llama_forward.hpp>
+#include <zoq/model/target.hpp>
+#include <zoq/sparse/algebra.hpp>
 #include <zoq/train/checkpoint.hpp>
 #include <zoq/train/record.hpp>
 #include <zoq/train/trainer.hpp>
-#include <zoq/view/delta.hpp>
-#include <zoq/view/sparse.hpp>
+#include <zoq/view/values_file.hpp>
 
 #include "finetune_options.hpp"
 #include "interrupt.hpp"
@@ -42,6 +43,17 @@ inline std::span<const example> first_rows(const std::vector<example>& rows, ind
   return {rows.data(), n};
 }
 
+/// Probes are shorter where more values move: what matters is how far the model moves.
+inline epsilon_options epsilon_options_for(index_t k) {
+  epsilon_options out;
+  const double shorter =
+      std::fmin(1.0, std::sqrt(static_cast<double>(1 << 20) / static_cast<double>(k)));
+  for (double* length : {&out.near, &out.far, &out.smallest, &out.largest}) {
+    *length *= shorter;
+  }
+  return out;
+}
+
 template <executor X>
 class finetuning {
  public:
@@ -61,22 +73,23 @@ class finetuning {
     const std::string source = folder_ / "trajectory.jsonl";
     settings_ = describe();
     if (o_.given_epsilon().has_value()) {
-      settings_["epsilon"] = *o_.given_epsilon();
+      set_epsilon(*o_.given_epsilon());
     }
     if (folder_.resumes()) {
       earlier_ = read_trajectory(source);
       require_same_settings(source);
     }
-    const mask places = places_to_tune();
-    const double mask_seconds = seconds_since(start);
-    require(places.count() > 0, "the mask has no places: the density is too small");
-    require(!folder_.resumes() || earlier_.settings.value("mask", "") == places.hash(), source,
-            ": the run tunes other places than the mask; --force starts again");
-    auto view = sparse_view(exec_, m_.model.tensors(), places);
-    settings_["mask"] = places.hash();
     if (!o_.given_epsilon().has_value()) {  // measured below, unless the run has measured it
-      settings_["epsilon"] = earlier_.settings.value("epsilon", 5e-3);
+      set_epsilon(earlier_.settings.value("epsilon", 5e-3));
     }
+    start_ = values_to_start();
+    const double mask_seconds = seconds_since(start);
+    settings_["mask"] = start_.places.hash();
+    require(!folder_.resumes() || earlier_.settings.value("mask", "") == settings_["mask"], source,
+            ": the run tunes other places than the mask; --force starts again");
+    auto view = start_view();
+    require(view.order().size > 0,
+            "nothing is tuned: the mask has no places (is the density too small?)");
     trainer tuner(exec_, m_.model, view, train_.objective, estimator_from(settings_, source),
                   optimizer_from(settings_, source));
     const recipe steps = recipe_from(settings_, source);
@@ -84,18 +97,31 @@ class finetuning {
                             .batch_size = o_.batch_size,
                             .seed = steps.seed,
                             .direction = steps.direction,
-                            .schedule = steps.schedule};
+                            .schedule = steps.schedule,
+                            .stacked_branches = branches_for(view.order().size),
+                            .clip = steps.clip,
+                            .clip_norm = steps.clip_norm};
+    for (task_rows* task : {&train_, &valid_, &test_}) {
+      tuner.set_references(task->rows);
+    }
     tuner.start(train_.rows, how);
-    announce(places);
+    announce(view.order().size);
     if (!folder_.resumes()) {
       if (!o_.given_epsilon().has_value()) {
-        choose_epsilon_on(tuner);
+        choose_epsilon_on(tuner, view.order().size);
         tuner.start(train_.rows, how);
       }
       folder_.clear();
-      write_mask(folder_ / "mask.safetensors", places);
+      if (o_.needs_mask()) {
+        write_mask(folder_ / "mask.safetensors", start_.places);
+      }
+      const std::vector<float> first = view.to_host();
+      if (std::any_of(first.begin(), first.end(), [](float v) { return v != 0; })) {
+        write_values(folder_ / "start.safetensors", values_of(view));
+      }
     }
     run_ = run_name(settings_);
+    rate_ = rate_of(optimizer_from(settings_, source));
 
     const auto before = measured(tuner, test_, "before");
     const auto tuning = std::chrono::steady_clock::now();
@@ -115,22 +141,48 @@ class finetuning {
   [[nodiscard]] std::ostream& people() const { return o_.common.json ? std::cerr : std::cout; }
 
   task_rows rows_of(const char* file) {
-    task_rows out =
-        read_task(o_.data + "/" + file, m_, o_.common.mode(), option_score_named(o_.choice_score));
+    task_rows out = read_task(o_.data + "/" + file, m_, o_.common.mode(), o_.objective);
     require(train_.rows.empty() || out.objective.chosen() == train_.objective.chosen(), o_.data,
             "/", file, ": the rows are of another kind than those of train.jsonl");
     return out;
   }
 
-  mask places_to_tune() {
-    if (!o_.mask.score.empty()) {
-      if (folder_.resumes() &&
-          earlier_.settings.value("mask_from", nlohmann::json()) == o_.mask.describe()) {
-        return read_for_model(folder_ / "mask.safetensors");
-      }
-      return choose_mask(o_.common, m_, o_.mask);
+  // What the run starts with: the view, its places, and its values where a file gives them.
+  zoq::tuned_values values_to_start() {
+    zoq::tuned_values out;
+    const bool of_file = !o_.mask_from.empty() && o_.mask.score.empty();
+    const bool values = of_file && holds_values(o_.mask_from);
+    const std::string& from = o_.start_from.empty() && values ? o_.mask_from : o_.start_from;
+    if (!from.empty() && !folder_.resumes()) {
+      out = values_for(m_, from);
+      require(name_of(out.how) == name_of(o_.named_view()), from, ": of the view ",
+              name_of(out.how), ", --view is ", o_.view);
     }
-    return read_for_model(o_.mask_from);
+    out.how = o_.named_view();
+    out.model_hash = m_.model.hash();
+    out.selection = o_.selection();
+    if (!o_.prompt_text.empty()) {
+      out.tokens = m_.words.encode(o_.prompt_text, o_.common.mode());
+    }
+    if (folder_.resumes()) {  // the values are those of the checkpoint
+      if (o_.needs_mask()) {
+        out.places = read_for_model(folder_ / "mask.safetensors");
+      }
+    } else if (!o_.mask_from.empty() && !values) {
+      const mask places =
+          of_file ? read_for_model(o_.mask_from) : choose_mask(o_.common, m_, o_.mask);
+      if (out.blocks.empty()) {
+        out.places = places;
+      } else {  // nothing that was learned is lost: its places stay tuned
+        require(std::holds_alternative<sparse_settings>(out.how),
+                "--start with another mask is for ", "the view sparse");
+        const zoq::tuned_values both =
+            tuned_of(at_places(delta_of(out), united(places, out.places)));
+        out.places = both.places;
+        out.blocks = both.blocks;
+      }
+    }
+    return out;
   }
 
   mask read_for_model(const std::string& path) {
@@ -139,23 +191,59 @@ class finetuning {
     return out;
   }
 
+  [[nodiscard]] view_target target() const {
+    view_target out = target_of(m_.model);
+    out.selection = start_.selection;
+    out.tokens = start_.tokens;
+    out.places = o_.needs_mask() ? &start_.places : nullptr;
+    return out;
+  }
+  [[nodiscard]] laid_out_view<X, any_layout<X>> start_view() const {
+    return start_.blocks.empty()
+               ? laid_out_view<X, any_layout<X>>(exec_, layout_of(exec_, start_.how, target()))
+               : view_of(exec_, target(), start_);
+  }
+  template <class View>
+  [[nodiscard]] zoq::tuned_values values_of(const View& view) const {
+    return tuned_of(exec_, start_.how, target(), view, start_.model_hash);
+  }
+
+  // As many as are worth their memory: values of each branch exist at the same time.
+  static index_t branches_for(index_t k) { return k > (index_t{1} << 25) ? 2 : 8; }
+
+  void set_epsilon(double epsilon) {
+    any_estimator::list e = o_.named_estimator();
+    std::visit([&](auto& one) { one.epsilon = epsilon; }, e);
+    settings_["epsilon"] = epsilon;
+    settings_["estimator"] = policy_text(e);
+  }
+
   // All that the values after a number of steps depend on, but for what is found by work: the mask
   // and the epsilon.
   nlohmann::json describe() {
+    const auto file_hash = [](const std::string& path) {
+      return path.empty() ? std::string() : content_hash().add(mapped_file(path).bytes()).hex();
+    };
     return {{"zoq", "trajectory.1"},
             {"model", m_.model.hash()},
-            {"mask_from", o_.mask.score.empty() ? nlohmann::json("file") : o_.mask.describe()},
+            {"view", policy_text(o_.named_view())},
+            {"layers", o_.layers},
+            {"exclude", o_.exclude},
+            {"prompt_text", o_.prompt_text},
+            {"mask_from",
+             o_.mask.score.empty() ? nlohmann::json(file_hash(o_.mask_from)) : o_.mask.describe()},
+            {"start", file_hash(o_.start_from)},
             {"rows", hash_of(train_.rows)},
             {"special_tokens", o_.common.special_tokens},
-            {"objective", train_.objective.chosen()},
-            {"score_choices", o_.choice_score},
-            {"estimator", o_.estimator},
-            {"probes", o_.probes},
+            {"objective", train_.objective.visit([](const auto& one) { return policy_text(one); })},
+            {"score_choices", o_.objective.choice_score},
+            {"estimator", policy_text(o_.named_estimator())},
             {"epsilon_from", o_.given_epsilon().has_value() ? "given" : "auto"},
-            {"direction", o_.direction},
-            {"optimizer", o_.optimizer},
-            {"learning_rate", o_.learning_rate},
-            {"schedule", o_.schedule},
+            {"direction", policy_text(o_.named_direction())},
+            {"optimizer", policy_text(o_.named_optimizer())},
+            {"schedule", policy_text(o_.named_schedule())},
+            {"clip", o_.clip},
+            {"clip_norm", o_.clip_norm},
             {"steps", o_.steps},
             {"batch_size", o_.batch_size},
             {"seed", o_.seed},
@@ -177,22 +265,23 @@ class finetuning {
             "); --force starts again");
   }
 
-  void announce(const mask& places) const {
+  void announce(index_t tuned) const {
     index_t all = 0;
     for (const model_tensor& t : m_.model.tensors()) {
       all += t.weight.rows() * t.weight.columns();
     }
     char share[32];
     std::snprintf(share, sizeof share, "%.3f",
-                  100.0 * static_cast<double>(places.count()) / static_cast<double>(all));
-    people() << "tuned: " << with_commas(places.count()) << " of " << with_commas(all)
-             << " weights, " << share << " %\nsettings: " << settings_.dump() << std::endl;
+                  100.0 * static_cast<double>(tuned) / static_cast<double>(all));
+    people() << "tuned: " << with_commas(tuned) << " values, the model has " << with_commas(all)
+             << " weights: " << share << " %\nsettings: " << settings_.dump() << std::endl;
   }
 
   template <class Trainer>
-  void choose_epsilon_on(Trainer& tuner) {
-    const epsilon_choice choice = tuner.measure_epsilon();
-    settings_["epsilon"] = choice.epsilon;
+  void choose_epsilon_on(Trainer& tuner, index_t k) {
+    const epsilon_choice choice = tuner.measure_epsilon(epsilon_options_for(k));
+    interrupt::check("stopped while epsilon was chosen; nothing was written");
+    set_epsilon(choice.epsilon);
     tuner.estimator_settings().visit([&](auto& e) { e.epsilon = choice.epsilon; });
     people() << "epsilon: " << choice.epsilon << " (rounding noise of a loss " << choice.noise
              << ", curvature bias " << choice.bias << " e^2; predicted error of a slope "
@@ -259,12 +348,13 @@ class finetuning {
       const index_t tokens = tuner.cost().tokens;
       const step_result r = tuner.advance();
       record.append(r.step, r.answers);
+      warn_if_flat(r, bar);
       const double spent = seconds_since(start);
       const double speed = static_cast<double>(tuner.cost().tokens - tokens) / spent;
       figures.append({{"step", r.step + 1},
                       {"loss", r.loss},
                       {"slope", r.slope},
-                      {"rate", o_.learning_rate * r.schedule},
+                      {"rate", rate_ * r.schedule},
                       {"seconds", spent},
                       {"tokens_per_second", speed}});
       const auto done = static_cast<index_t>(steps.next());
@@ -287,6 +377,18 @@ class finetuning {
     bar.finish();
   }
 
+  // An objective that counts answers does not feel a small probe: the estimate is then zero.
+  void warn_if_flat(const step_result& r, progress& bar) {
+    flat_ = r.flat ? flat_ + 1 : 0;
+    if (flat_ == 10) {
+      bar.erase();
+      std::cerr
+          << "zoq finetune: 10 steps in which no branch changed the loss: nothing is learned; a "
+             "longer --epsilon, more rows a step, or another --objective may help"
+          << std::endl;
+    }
+  }
+
   // From the last checkpoint, and from there by the recorded losses: no finished step is repeated.
   template <class Trainer, class View>
   void catch_up(Trainer& tuner, View& view, std::vector<nlohmann::json>& metrics) {
@@ -295,12 +397,8 @@ class finetuning {
     auto& steps = tuner.steps();
     require(from.steps <= earlier_.losses.size(), path, ": holds ", from.steps,
             " steps, the trajectory only ", earlier_.losses.size());
-    require(static_cast<index_t>(from.optimizer.size()) == steps.optimizer_state().size(), path,
-            ": of another optimizer");
     exec_.upload(from.values.data(), view.order().size, view.values().data);
-    exec_.upload(from.optimizer.data(), steps.optimizer_state().size(),
-                 steps.optimizer_state().data);
-    steps.skip_to(from.steps);
+    steps.resume(from.steps, from.optimizer, from.estimator);
     while (steps.next() < earlier_.losses.size()) {
       tuner.replay(earlier_.losses[steps.next()]);
     }
@@ -339,7 +437,7 @@ class finetuning {
     line["valid_accuracy"] =
         valid_.objective.chooses() ? nlohmann::json(e->accuracy()) : nlohmann::json();
     if (note(step, e->branch[0].mean(), line["valid_accuracy"])) {
-      write_delta(folder_ / "best.safetensors", view.to_delta(), {{"steps", text(step)}});
+      write_values(folder_ / "best.safetensors", values_of(view), {{"steps", text(step)}});
     }
     figures.append(line);
   }
@@ -347,11 +445,10 @@ class finetuning {
   template <class Trainer, class View>
   void save(Trainer& tuner, const View& view) {
     auto& steps = tuner.steps();
-    const delta now = view.to_delta();
-    std::vector<float> state(static_cast<std::size_t>(steps.optimizer_state().size()));
-    exec_.download(steps.optimizer_state().data, steps.optimizer_state().size(), state.data());
-    write_delta(folder_ / "delta.safetensors", now, {{"steps", text(steps.next())}});
-    write_checkpoint(folder_ / "checkpoint.safetensors", {steps.next(), now.values, state, run_});
+    write_values(folder_ / "delta.safetensors", values_of(view), {{"steps", text(steps.next())}});
+    write_checkpoint(
+        folder_ / "checkpoint.safetensors",
+        {steps.next(), view.to_host(), steps.saved_optimizer(), run_, steps.saved_estimator()});
   }
 
   template <class Trainer, class View>
@@ -412,6 +509,9 @@ class finetuning {
   run_folder folder_;
   trajectory earlier_;
   nlohmann::json settings_;
+  zoq::tuned_values start_;
+  double rate_ = 0;   // the optimizer's, 0 where it finds its own
+  index_t flat_ = 0;  // steps that learned nothing, one after another
   std::string run_;
   std::optional<best_point> best_;
   std::uint64_t validated_ = 0;  // the step of the last measurement on valid rows

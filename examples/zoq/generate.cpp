@@ -92,7 +92,7 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
 
   const interrupt asked;
   const opened_model m(common.model);
-  const delta values = tuned_values(m, delta_file);
+  const zoq::tuned_values values = values_for(m, delta_file);
   std::vector<token_t> next = m.words.encode(prompt, common.mode());
   if (m.words.adds_bos()) {
     next.insert(next.begin(), m.words.bos());

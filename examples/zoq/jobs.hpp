@@ -11,11 +11,12 @@
 #include <zoq/core/settings.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/model/llama_reverse.hpp>
+#include <zoq/model/target.hpp>
 #include <zoq/score/scores.hpp>
 #include <zoq/score/task_samples.hpp>
 #include <zoq/sparse/top_k.hpp>
 #include <zoq/train/evaluate.hpp>
-#include <zoq/view/sparse.hpp>
+#include <zoq/view/values_file.hpp>
 
 #include "choose_mask.hpp"
 #include "command.hpp"
@@ -26,7 +27,7 @@ namespace zoq::cli {
 struct eval_job {
   using result = evaluation;
   const opened_model& m;
-  const delta& values;
+  const zoq::tuned_values& values;
   const any_objective& objective;
   std::span<const example* const> rows;
   const std::string& source;  // of the rows, for messages
@@ -35,7 +36,7 @@ struct eval_job {
 
   template <executor X>
   result operator()(const X& exec) const {
-    const auto view = sparse_view(exec, m.model.tensors(), values);
+    auto view = view_of(exec, target_of(m.model), values);
     auto pass = forward_of(exec, m.model);
     try {
       return evaluate(pass, view.branches(), objective, rows, {.batch_rows = batch_size}, tell);
@@ -82,14 +83,14 @@ struct score_job {
 struct generate_job {
   using result = void;
   const opened_model& m;
-  const delta& values;
+  const zoq::tuned_values& values;
   std::vector<token_t> prompt;
   index_t rows;  // of the whole sequence
   std::function<std::optional<token_t>(const std::vector<float>& logits)> choose;
 
   template <executor X>
   void operator()(const X& exec) const {
-    const auto view = sparse_view(exec, m.model.tensors(), values);
+    auto view = view_of(exec, target_of(m.model), values);
     auto pass = forward_of(exec, m.model);
     pass.start_sequence(rows);
     std::vector<token_t> next = prompt;
@@ -111,7 +112,7 @@ struct mask_job {
   const opened_model& m;
   const mask_options& how;
   const mask_samples& samples;
-  const delta& at;
+  const zoq::tuned_values* at;  // null: the base
   std::function<void(index_t done, index_t all)> tell;
 
   template <executor X>
@@ -145,7 +146,6 @@ struct mask_job {
   mask by_samples(const X& exec, const Samples& from, const top_k_options& best) const {
     const std::string_view score = how.score;
     const auto tensors = m.model.tensors();
-    const auto view = sparse_view(exec, tensors, at);
     if (score == hessian_trace<any_executor, int>::name) {
       return by_trace(exec, from, best);
     }
@@ -159,7 +159,12 @@ struct mask_job {
       return top_k(loss_sensitivity(exec, m.model, from, tell), best);
     }
     auto options = settings(fisher_options{});
-    options.at = at.values.empty() ? branch_parts{} : view.branches();
+    std::optional<laid_out_view<X, any_layout<X>>> view;
+    if (at != nullptr && !at->blocks.empty()) {
+      view.emplace(view_of(exec, target_of(m.model), *at));
+      view->move_to_values(exec);
+      options.at = view->branches();
+    }
     const fisher squares(exec, m.model, from, tell, options);
     return score.starts_with("neuron") ? top_k(neuron(squares), best) : top_k(squares, best);
   }

@@ -30,6 +30,8 @@ constexpr command commands[] = {
     {"quantize", "Write a model with its matrices in another format", zoq::cli::quantize},
     {"plan", "The memory that tuning will need, by part; refuse what a budget does not hold",
      zoq::cli::plan},
+    {"policies", "The policies of every slot by name: what each does, costs, and where it is from",
+     zoq::cli::policies},
     {"replay", "Make a run's delta again from its record, without a forward pass",
      zoq::cli::replay},
 };

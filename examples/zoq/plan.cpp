@@ -58,9 +58,9 @@ std::vector<std::string> format_names() {
 
 struct plan_options {
   std::string model, shape, format, rest, view = "sparse", budget, device = "cpu",
-                                          estimator = "spsa", epsilon = "auto", compute = "auto",
-                                          kernels = "auto";
-  int probes = 3, threads = 0;
+                                          estimator = "spsa:probes=3", epsilon = "auto",
+                                          compute = "auto", kernels = "auto";
+  int probes = 0, threads = 0;
   plan_request how;
   bool json = false;
 
@@ -117,7 +117,7 @@ struct plan_options {
     require_option(how.density > 0 && how.density <= 1, "--density",
                    text("wanted a number above 0 and at most 1, found ", how.density));
     how.measures_epsilon = !epsilon_given(epsilon).has_value();
-    how.estimator = estimator_named(estimator, {.probes = probes});
+    how.estimator = any_estimator(estimator_option(estimator, probes));
     model_options{model, device, compute, kernels, threads}.validate();
     if (device == "cuda") {
       how.device = workspace_limits{};  // of `cuda`

@@ -1,6 +1,7 @@
 // The folder of a run: who may use it, and what lies where.
 //
-//     mask.safetensors        the places that are tuned
+//     mask.safetensors        the places that are tuned, of views that have a mask
+//     start.safetensors       the values that the run began with, unless these were all zero
 //     trajectory.jsonl        settings, then the losses of every step: enough to replay the run
 //     checkpoint.safetensors  values after some step: a resumed run goes on from here
 //     metrics.jsonl           loss, slope and speed of every step; valid figures now and then
@@ -68,9 +69,9 @@ class run_folder {
   }
 
  private:
-  static constexpr const char* names[] = {"checkpoint.safetensors", "trajectory.jsonl",
-                                          "metrics.jsonl",          "delta.safetensors",
-                                          "best.safetensors",       "mask.safetensors"};
+  static constexpr const char* names[] = {
+      "checkpoint.safetensors", "trajectory.jsonl", "metrics.jsonl",    "delta.safetensors",
+      "best.safetensors",       "mask.safetensors", "start.safetensors"};
 
   [[nodiscard]] bool holds_run() const {
     for (const char* name : names) {

@@ -6,9 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <zoq/core/hash.hpp>
+#include <zoq/core/settings.hpp>
 #include <zoq/estimate/estimators.hpp>
+#include <zoq/optim/optimizers.hpp>
 #include <zoq/optim/schedule.hpp>
-#include <zoq/optim/sgd.hpp>
 #include <zoq/random/directions.hpp>
 #include <zoq/train/step.hpp>
 
@@ -24,22 +25,32 @@ T setting(const nlohmann::json& settings, const char* key, const std::string& so
   }
 }
 
-inline any_estimator estimator_from(const nlohmann::json& s, const std::string& source) {
-  return estimator_named(
-      setting<std::string>(s, "estimator", source),
-      {setting<double>(s, "epsilon", source), setting<int>(s, "probes", source)});
+/// The policy whose text is under this key.
+template <class Variant>
+Variant policy_from(const nlohmann::json& s, const char* key, const std::string& source) {
+  const auto text = setting<std::string>(s, key, source);
+  try {
+    return policy_named<Variant>(key, text);
+  } catch (const error& e) {
+    fail(source, ":1: ", e.what());
+  }
 }
 
-inline sgd optimizer_from(const nlohmann::json& s, const std::string& source) {
-  const auto name = setting<std::string>(s, "optimizer", source);
-  require(name == sgd::name, source, ":1: optimizer \"", name, "\" is not known");
-  return {.rate = setting<double>(s, "learning_rate", source)};
+inline any_estimator estimator_from(const nlohmann::json& s, const std::string& source) {
+  return any_estimator(policy_from<any_estimator::list>(s, "estimator", source));
+}
+
+inline any_optimizer optimizer_from(const nlohmann::json& s, const std::string& source) {
+  return any_optimizer(policy_from<any_optimizer::list>(s, "optimizer", source));
 }
 
 inline recipe recipe_from(const nlohmann::json& s, const std::string& source) {
-  return {setting<std::uint64_t>(s, "steps", source), setting<seed_t>(s, "seed", source),
-          direction_named(setting<std::string>(s, "direction", source)),
-          schedule_named(setting<std::string>(s, "schedule", source))};
+  return {.steps = setting<std::uint64_t>(s, "steps", source),
+          .seed = setting<seed_t>(s, "seed", source),
+          .direction = policy_from<any_direction>(s, "direction", source),
+          .schedule = policy_from<any_schedule>(s, "schedule", source),
+          .clip = setting<double>(s, "clip", source),
+          .clip_norm = setting<double>(s, "clip_norm", source)};
 }
 
 /// Names a run by its settings.

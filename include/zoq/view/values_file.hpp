@@ -75,16 +75,37 @@ tuned_values tuned_of(const X& exec, const any_view& how, const view_target& tar
   return out;
 }
 
+/// A delta as the values of a sparse view.
+inline tuned_values tuned_of(delta d) {
+  tuned_values out;
+  out.how = sparse_settings{};
+  out.model_hash = d.places.model_hash;
+  std::size_t first = 0;
+  for (const tensor_mask& m : d.places.tensors) {
+    const auto from = d.values.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto n = static_cast<index_t>(m.index.size());
+    out.blocks.push_back({m.tensor + ".offset", 1, n, std::vector<float>(from, from + n)});
+    first += m.index.size();
+  }
+  out.places = std::move(d.places);
+  return out;
+}
+
+/// The values of a sparse view as a delta.
+inline delta delta_of(const tuned_values& t) {
+  delta out{t.places, {}};
+  for (const named_values& block : t.blocks) {
+    out.values.insert(out.values.end(), block.values.begin(), block.values.end());
+  }
+  out.places.model_hash = t.model_hash;
+  return out;
+}
+
 /// Written whole or not at all. `about` is added to the metadata. Throws, naming the file.
 inline void write_values(const std::string& path, const tuned_values& t,
                          const std::map<std::string, std::string>& about = {}) {
   if (std::holds_alternative<sparse_settings>(t.how)) {
-    delta d{t.places, {}};
-    for (const named_values& block : t.blocks) {
-      d.values.insert(d.values.end(), block.values.begin(), block.values.end());
-    }
-    d.places.model_hash = t.model_hash;
-    write_delta(path, d, about);
+    write_delta(path, delta_of(t), about);
     return;
   }
   std::map<std::string, std::string> metadata = about;
@@ -124,21 +145,6 @@ void save_values(const std::string& path, const X& exec, const any_view& how,
 
 namespace detail {
 
-inline tuned_values tuned_of_delta(delta d) {
-  tuned_values out;
-  out.how = sparse_settings{};
-  out.model_hash = d.places.model_hash;
-  std::size_t first = 0;
-  for (const tensor_mask& m : d.places.tensors) {
-    const auto from = d.values.begin() + static_cast<std::ptrdiff_t>(first);
-    const auto n = static_cast<index_t>(m.index.size());
-    out.blocks.push_back({m.tensor + ".offset", 1, n, std::vector<float>(from, from + n)});
-    first += m.index.size();
-  }
-  out.places = std::move(d.places);
-  return out;
-}
-
 inline std::string metadata_or_nothing(const safetensors_file& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? std::string() : found->second;
@@ -151,7 +157,7 @@ inline std::string metadata_or_nothing(const safetensors_file& file, const std::
 inline tuned_values read_values(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   if (file.metadata("format") == detail::delta_format) {
-    return detail::tuned_of_delta(read_delta(path));
+    return tuned_of(read_delta(path));
   }
   require(file.metadata("format") == detail::values_format, path, ": the format is \"",
           file.metadata("format"), "\", wanted \"", detail::values_format, "\" or \"",
@@ -190,6 +196,14 @@ inline tuned_values read_values(const std::string& path) {
     fail(path, ": ", e.what());
   }
   return out;
+}
+
+/// True when the file holds values, of a view or a delta; false for a mask. Throws when it is no
+/// safetensors file.
+inline bool holds_values(const std::string& path) {
+  const safetensors_file file = safetensors_file::open(path);
+  const std::string format = detail::metadata_or_nothing(file, "format");
+  return format == detail::delta_format || format == detail::values_format;
 }
 
 /// The view that a file's values belong to, at these values. Of `target`, tensors and key_columns are
