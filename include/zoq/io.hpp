@@ -9,6 +9,7 @@
 #pragma once
 
 #include "zoq/data/encode.hpp"
+#include "zoq/io/dense_mask_file.hpp"
 #include "zoq/io/jsonl.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/io/open_model_file.hpp"
