@@ -246,6 +246,7 @@ ZOQ_TARGET inline void fill_panel(Products products, const any_row_panels& sourc
                                   index_t begin, index_t depth, float* panel) {
   constexpr index_t stretch = any_row_panels::granule(), width = Products::width;
   static_assert(stretch % Products::columns == 0);
+  static_assert(panel_floats / (Products::words * width) * Products::columns >= stretch);
   alignas(64) f32_format::block rows[static_cast<std::size_t>(width * stretch)];
   const index_t outputs = std::min<index_t>(width, source.outputs() - first);
   for (index_t k = 0; k < depth; k += stretch) {
@@ -323,15 +324,15 @@ ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, i
                                       const typename Products::input* a, index_t a_stride,
                                       const slot_range& slots, const output_rows& y,
                                       const Added& added) {
-  constexpr index_t words = Products::words * Products::width;        // floats of a step
-  constexpr index_t most = panel_floats / words * Products::columns;  // columns of a panel
+  constexpr index_t words = Products::words * Products::width;  // floats of a step
   constexpr index_t together = 384;  // slots of a run: whole tiles, and whole blocks of pairs
   alignas(64) float panel[panel_floats];
   alignas(64) float sums[together * Products::width];
   const index_t width = std::min<index_t>(Products::width, source.outputs() - first);
-  const index_t stretches = std::max<index_t>(1, (source.depth() + most - 1) / most);
-  // Nearly even stretches of whole granules. `most` is a multiple of these, so none is longer.
+  // Nearly even stretches of whole granules, of which `most` columns fit a panel.
   const index_t granule = std::max(source.granule(), Products::columns);
+  const index_t most = panel_floats / words * Products::columns / granule * granule;
+  const index_t stretches = std::max<index_t>(1, (source.depth() + most - 1) / most);
   const index_t even = (source.depth() + stretches - 1) / stretches;
   const index_t stretch = std::max(granule, (even + granule - 1) / granule * granule);
   fetch_ahead next(source, first + width, Products::width,
