@@ -156,10 +156,33 @@ std::vector<std::pair<std::vector<float>, std::vector<float>>> keys_and_values(
   return out;
 }
 
+/// Where row r of a query or key with heads of 8 goes: 2 i, 2 i + 1 of a head to i, i + 4.
+index_t row_in_halves(index_t r) { return r - r % 8 + r % 8 / 2 + r % 2 * 4; }
+
+/// The tiny Llama with its rows of queries and keys in the order of halves.
+tiny_llama in_halves() {
+  tiny_llama out;
+  out.config.rotary_halves = true;
+  for (index_t l = 0; l < out.config.layers; ++l) {
+    for (const index_t t : {zoq::llama_layer(l).query, zoq::llama_layer(l).key}) {
+      const auto from = out.tensors[at(t)].weight.decoded();
+      auto to = from;
+      const index_t rows = out.tensors[at(t)].weight.view.rows();
+      for (index_t r = 0; r < rows; ++r) {
+        std::copy_n(from.begin() + r * 32, 32, to.begin() + row_in_halves(r) * 32);
+      }
+      out.tensors[at(t)].weight = pack("f32", to, rows, 32);
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 TEST_CASE("tiny models: the formula gives the golden files' weights, of every family") {
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     CAPTURE(name);
     const tiny_llama tiny({.config = config, .tied = name != "llama"});
     const auto wanted = golden_of(name)["tensors"];
@@ -183,7 +206,9 @@ TEST_CASE_TEMPLATE("R21: logits and loss of every family equal the reference fra
                    ZOQ_TEST_EXECUTORS) {
   const X exec;
   const temporary_folder folder;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     CAPTURE(name);
     const tiny_llama tiny({.config = config, .tied = name != "llama"});
     tiny.write(folder / "m.gguf");
@@ -214,37 +239,54 @@ TEST_CASE_TEMPLATE("R21: logits and loss of every family equal the reference fra
   }
 }
 
-TEST_CASE_TEMPLATE(
-    "forward: rotary by halves is rotary of neighbours with the rows in another order", X,
-    ZOQ_TEST_EXECUTORS) {
+TEST_CASE_TEMPLATE("forward: rotary by halves is rotary of neighbours with rows in another order",
+                   X, ZOQ_TEST_EXECUTORS) {
   const X exec;
-  const tiny_llama neighbours;
-  tiny_llama halves;
-  halves.config.rotary_halves = true;
-  for (index_t l = 0; l < halves.config.layers; ++l) {
-    for (const index_t t : {zoq::llama_layer(l).query, zoq::llama_layer(l).key}) {
-      const auto from = neighbours.tensors[at(t)].weight.decoded();
-      auto to = from;
-      const index_t rows = neighbours.tensors[at(t)].weight.view.rows();
-      for (index_t r = 0; r < rows; ++r) {  // 2 i, 2 i + 1 of a head of 8 go to i, i + 4
-        const index_t in_head = r % 8, head = r - in_head;
-        const index_t there = head + in_head / 2 + in_head % 2 * 4;
-        std::copy_n(from.begin() + r * 32, 32, to.begin() + there * 32);
-      }
-      halves.tensors[at(t)].weight = pack("f32", to, rows, 32);
-    }
-  }
   const packing batch = read_all(some_tokens(20, 3, 96));
   // Products of queries and keys have their sums in another order.
-  CHECK(largest_difference(logits_of(exec, halves.model(), batch),
-                           logits_of(exec, neighbours.model(), batch)) <= 5e-6);
+  CHECK(largest_difference(logits_of(exec, in_halves().model(), batch),
+                           logits_of(exec, tiny_llama().model(), batch)) <= 5e-6);
+}
+
+TEST_CASE("reverse: rotary by halves gives the gradients of neighbours") {
+  const zoq::cpu exec;
+  const std::vector<std::vector<token_t>> windows = {some_tokens(20, 3, 96),
+                                                     some_tokens(20, 4, 96)};
+  const auto squares_of = [&](const decoder& model, const std::string& wanted) {
+    std::vector<float> out;
+    zoq::llama_reverse<zoq::cpu>(exec, model)
+        .squared_gradients(
+            windows,
+            [&](const std::string& name, index_t, index_t, std::span<const float> squares) {
+              if (name == wanted) {
+                out.assign(squares.begin(), squares.end());
+              }
+            },
+            [](index_t, index_t) {});
+    return out;
+  };
+  const decoder neighbours = tiny_llama().model(), halves = in_halves().model();
+  for (const char* name : {"blk.0.ffn_up.weight", "blk.0.attn_v.weight"}) {
+    const auto wanted = squares_of(neighbours, name);
+    CHECK(relative_error(squares_of(halves, name),
+                         std::vector<double>(wanted.begin(), wanted.end())) <= 1e-5);
+  }
+  const auto wanted = squares_of(neighbours, "blk.0.attn_q.weight");
+  const auto found = squares_of(halves, "blk.0.attn_q.weight");
+  std::vector<double> moved(found.size());
+  for (index_t r = 0; r < 32; ++r) {
+    std::copy_n(wanted.begin() + r * 32, 32, moved.begin() + row_in_halves(r) * 32);
+  }
+  CHECK(relative_error(found, moved) <= 1e-5);
 }
 
 TEST_CASE_TEMPLATE(
     "forward: stacked branches equal branches alone, every tensor of every family moved", X,
     ZOQ_TEST_EXECUTORS) {
   const X exec;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     for (const bool tied : {false, true}) {
       CAPTURE(name);
       CAPTURE(tied);
@@ -266,7 +308,9 @@ TEST_CASE_TEMPLATE(
 TEST_CASE_TEMPLATE("forward: offsets on every tensor equal a model with the values put in", X,
                    ZOQ_TEST_EXECUTORS) {
   const X exec;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     CAPTURE(name);
     tiny_llama tiny({.config = config});
     const decoder model = tiny.model();
@@ -291,7 +335,9 @@ TEST_CASE_TEMPLATE("forward: offsets on every tensor equal a model with the valu
 
 TEST_CASE("forward: each kind of tensor alone moves the branches apart") {
   const zoq::cpu exec;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     const decoder model = tiny_llama({.config = config}).model();
     const packing batch = read_all(some_tokens(9, 12, 96));
     for (const zoq::model_tensor& one : model.tensors()) {
@@ -311,7 +357,9 @@ TEST_CASE("forward: each kind of tensor alone moves the branches apart") {
 TEST_CASE_TEMPLATE("forward: parts that are not there change no bit, of any family", X,
                    ZOQ_TEST_EXECUTORS) {
   const X exec;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     CAPTURE(name);
     const decoder model = tiny_llama({.config = config, .format = "q4_1"}).model();
     const std::vector<zoq::parts> none(model.tensors().size());
@@ -327,7 +375,9 @@ TEST_CASE_TEMPLATE(
     "forward: a sequence piece by piece equals the whole, bit for bit, of every family", X,
     ZOQ_TEST_EXECUTORS) {
   const X exec;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     CAPTURE(name);
     const decoder model = tiny_llama({.config = config, .tied = true}).model();
     const offsets moved(model, 1, every_tensor);
@@ -349,7 +399,9 @@ TEST_CASE_TEMPLATE(
     "forward: a soft prompt of real tokens' embeddings equals the text behind these tokens", X,
     ZOQ_TEST_EXECUTORS) {
   const X exec;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     CAPTURE(name);
     const decoder model = tiny_llama({.config = config, .format = "q4_1"}).model();
     const std::vector<token_t> texts[2] = {some_tokens(5, 20, 96), some_tokens(5, 21, 96)};
@@ -494,7 +546,9 @@ TEST_CASE_TEMPLATE("forward: the best token of every read, with its score", X, Z
 
 TEST_CASE("R8: byte_count is what was allocated, whatever was moved") {
   const counting exec;
-  for (const auto& [name, config] : all_families()) {
+  for (const family_case& one_family : all_families()) {
+    const auto& name = one_family.name;
+    const auto& config = one_family.config;
     CAPTURE(name);
     const decoder model = tiny_llama({.config = config}).model();
     const offsets moved(model, 2, [](const zoq::model_tensor& t) {
