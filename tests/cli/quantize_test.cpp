@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "cli/program.hpp"
 #include "io/temporary_folder.hpp"
+#include "model/tiny_hf.hpp"
 #include "model/tiny_llama.hpp"
 #include "zoq/model/llama.hpp"
 
@@ -97,20 +99,76 @@ TEST_CASE("quantize: its report adds up") {
 TEST_CASE("quantize: every format of the library is a choice") {
   const workshop w;
   zoq::formats::for_each([&]<class S>(S) {
-    if (S::gguf_type != zoq::no_gguf_type) {
-      CAPTURE(S::name);
-      const std::string name(S::name);
-      const finished done = run(w.quantize({"--format", name, "--force", "--json"}));
-      INFO(done.err);
-      // A block may be too wide for the tiny model; then the program says so.
-      if (96 % S::block_size == 0 && 160 % S::block_size == 0) {
-        REQUIRE(done.code == 0);
-        CHECK(done.json()["kinds"]["attn_q"]["to"] == name);
-      } else {
-        CHECK(done.err.find("no multiple of " + name + "'s block") != std::string::npos);
+    CAPTURE(S::name);
+    const std::string name(S::name);
+    const bool in_gguf = S::gguf_type != zoq::no_gguf_type;
+    const std::string out = in_gguf ? w.out : w.folder / "out.safetensors";
+    const finished done =
+        run({"quantize", "--model", w.model, "--out", out, "--format", name, "--force", "--json"});
+    INFO(done.err);
+    // A block may be too wide for the tiny model; then the program says so.
+    if (96 % S::block_size == 0 && 160 % S::block_size == 0) {
+      REQUIRE(done.code == 0);
+      CHECK(done.json()["kinds"]["attn_q"]["to"] == name);
+      CHECK(done.json()["kept_out"].is_null());
+      if (!in_gguf) {
+        CHECK(run({"inspect", "--model", out, "--text", "some text", "--json"}).code == 0);
+        CHECK(run(w.quantize({"--format", name, "--force"})).err.find("no format of GGUF files") !=
+              std::string::npos);
       }
+    } else {
+      CHECK(done.err.find("no multiple of " + name + "'s block") != std::string::npos);
     }
   });
+}
+
+TEST_CASE("quantize: dense and sparse of a Hugging Face folder, from mask to measurement") {
+  const workshop w;
+  zoq::test::tiny_hf folder(tiny_llama({.config = zoq::test::small_config()}));
+  folder.add_bytes();
+  const std::string floats = w.folder / "floats", places = w.folder / "places.safetensors";
+  folder.write(floats, 2);
+  const std::string rows = w.folder / "rows.jsonl";
+  put(rows, "{\"text\": \"some text to read\"}\n{\"text\": \"and some more of it\"}\n");
+  REQUIRE(
+      run({"mask", "--model", floats, "--score", "magnitude", "--density", "0.02", "--out", places})
+          .code == 0);
+  const std::string out = w.folder / "lut4.safetensors";
+  const arguments command = {"quantize", "--model", floats,  "--format", "lut4",
+                             "--keep",   places,    "--out", out,        "--json"};
+  const finished done = run(command);
+  INFO(done.err);
+  REQUIRE(done.code == 0);
+  const auto line = done.json();
+  CHECK(line["kept"] > 4000);
+  CHECK(line["kept_out"] == out + ".kept.safetensors");
+  CHECK(line["error_with_kept"] < line["error"]);
+  const auto plain = run({"quantize", "--model", floats, "--format", "lut4", "--out",
+                          w.folder / "plain.safetensors", "--json"})
+                         .json();
+  CHECK(line["error_with_kept"] < plain["error"]);
+
+  // What is kept is a delta of the new model, and of it alone.
+  const arguments measure = {"eval", "--data", rows, "--json", "--model"};
+  const auto loss = [&](const std::string& model, const std::string& kept) {
+    arguments a = measure;
+    a.push_back(model);
+    if (!kept.empty()) {
+      a.insert(a.end(), {"--delta", kept});
+    }
+    const finished measured = run(a);
+    INFO(measured.err);
+    return measured.code == 0 ? measured.json()["loss"].get<double>() : -1.0;
+  };
+  const double exact = loss(floats, ""), with_kept = loss(out, out + ".kept.safetensors");
+  CHECK(exact > 0);
+  CHECK(with_kept > 0);
+  CHECK(std::abs(with_kept - exact) < std::abs(loss(out, "") - exact));
+  CHECK(loss(floats, out + ".kept.safetensors") == -1.0);
+
+  CHECK(run(command).err.find("--force replaces it") != std::string::npos);
+  std::filesystem::remove(out);
+  CHECK(run(command).err.find(out + ".kept.safetensors: is there already") != std::string::npos);
 }
 
 TEST_CASE("quantize: a file in the way stays, unless --force") {

@@ -67,7 +67,7 @@ TEST_CASE("objectives: what the chosen one needs is known beforehand") {
   CHECK(zoq::any_objective(zoq::accuracy{}).reference(row, {}).empty());
 }
 
-TEST_CASE("objective_named: by name and kind of rows; a wrong pairing is refused") {
+TEST_CASE("objective_named: by name and kind of rows, and a wrong pairing is refused") {
   using zoq::objective_named;
   using zoq::row_kind;
   CHECK(objective_named("accuracy", row_kind::choice).chosen() == "accuracy");

@@ -80,7 +80,7 @@ TEST_CASE_TEMPLATE("hybrid: both parts, each with the values of its own view", X
                   one_by_one(exec, model, view, two_pairs())));
 }
 
-TEST_CASE("hybrid: the threshold counts entries; without a mask it is refused") {
+TEST_CASE("hybrid: the threshold counts entries, and without a mask it is refused") {
   const zoq::serial exec;
   const zoq::llama model = tiny_llama().model();
   const zoq::mask places = some_places();
