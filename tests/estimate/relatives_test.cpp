@@ -367,6 +367,9 @@ TEST_CASE("states that are damaged are refused") {
   CHECK(message_of([&] { svrg{}.load(exec, more_terms, s); }) ==
         "svrg: a saved state of 200 terms ends early");
   CHECK(message_of([&] { hizoo{}.load(exec, no_shape, h); }) == "hizoo: a saved shape is 0");
+  hizoo{}.load(exec, std::vector<float>{1, 2, 3}, h);  // of another view
+  CHECK(message_of([&] { converse(hizoo{}, step(3), h, [](const query&) { return 1.0; }); }) ==
+        "hizoo: a shape of 3 values, the view has 12");
   zoq::no_state none;
   CHECK(message_of([&] { zoq::load_state(spsa{}, exec, short_one, none); }) ==
         "spsa: 3 floats of state, it has none");

@@ -182,10 +182,27 @@ TEST_CASE_TEMPLATE("low rank: refused where there is no matrix, with what to use
   const std::vector<index_t> key(116);
   keyed.key = key.data();
   CHECK(error_of(Z{}, keyed) ==
-        name + ": the values are a selection, which has no low rank" + instead);
+        name + ": the values of a matrix are a selection, which has no low rank" + instead);
   value_order device = order;
   device.on_host = false;
   CHECK(error_of(Z{}, device) ==
         name + ": its tables are in the host's memory, the values on a device" + instead);
   CHECK(error_of(of_rank<Z>(0), order).rfind(name + ": rank is 0, wanted ", 0) == 0);
+}
+
+TEST_CASE_TEMPLATE("low rank: matrices that a view leaves out never change those of the others", Z,
+                   lozo, subzero) {
+  const Z z = of_rank<Z>(2);
+  const std::vector<double> all = values(z, 11);
+  // Without the first matrix, and with two of the norm's five values.
+  constexpr extent left[] = {{0, 1, 2}, {2, 8, 6}};
+  std::vector<index_t> key = {64, 66};
+  for (index_t i = 68; i < 116; ++i) {
+    key.push_back(i);
+  }
+  const auto field = z.at(11, {left, 2, 50, key.data()});
+  for (index_t i = 0; i < 50; ++i) {
+    CHECK(static_cast<double>(zoq::four_of(field, key.data(), 50, i / 4).at[i % 4]) ==
+          all[static_cast<std::size_t>(key[static_cast<std::size_t>(i)])]);
+  }
 }

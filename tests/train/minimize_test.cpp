@@ -379,7 +379,7 @@ TEST_CASE_TEMPLATE("stepper: replayed, or resumed from a saved state, a run has 
     while (!step.done()) {
       if (step.next() == 13) {  // between two anchors, within a frame
         resumed = x;
-        saved = step.estimator_state();
+        saved = step.saved_estimator();
       }
       record.push_back(run(step, x));
     }
@@ -389,8 +389,7 @@ TEST_CASE_TEMPLATE("stepper: replayed, or resumed from a saved state, a run has 
     }
     CHECK(equal(replayed, x));
     zoq::stepper rest(exec, order, E{}, rule, how);
-    rest.skip_to(13);
-    rest.restore_estimator(saved);
+    rest.resume(13, {}, saved);
     while (!rest.done()) {
       run(rest, resumed);
     }

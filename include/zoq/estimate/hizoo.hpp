@@ -90,7 +90,10 @@ struct hizoo {
     if (!answers.empty()) {
       return false;
     }
-    if (s.shape.size() != at.order.size) {
+    const bool fresh = s.shape.size() == 0;
+    require(fresh || s.shape.size() == at.order.size, name, ": a shape of ", s.shape.size(),
+            " values, the view has ", at.order.size);
+    if (fresh) {
       s.shape.reserve(exec, at.order.size);
       s.shape.fill(exec, 1.0f);
     } else if (s.turned) {

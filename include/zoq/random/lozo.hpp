@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
@@ -33,8 +34,9 @@ struct lozo {
   static constexpr std::string_view paper = "arXiv 2410.07698";
 
   int rank = 2;
-  std::uint64_t refresh = 50;  // steps for which V stays
-  seed_t frame = 0;            // names V
+  std::uint64_t refresh = 50;              // steps for which V stays
+  seed_t frame = 0;                        // names V
+  mutable std::vector<extent> matrices{};  // of the last call of `at`
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -45,9 +47,8 @@ struct lozo {
   static constexpr int most_rank = 64;
 
   struct field_type {
-    const extent* tensors;  // [count], in the host's memory
+    const extent* matrices;  // [count], the direction's
     index_t count;
-    index_t size;
     seed_t seed, frame;
     int rank;
     double factor;  // 1 / sqrt(rank)
@@ -75,11 +76,8 @@ struct lozo {
       bool normal_held = false;
       for (int j = 0; j < 4; ++j) {
         const index_t element = 4 * block + j;
-        if (element >= size) {
-          break;
-        }
-        const extent& t = *extent_at(tensors, count, element);
-        if (!is_matrix(t)) {
+        const extent* t = matrix_at(matrices, count, element);
+        if (t == nullptr) {
           if (!normal_held) {
             normal = gaussian::field_type{seed}.four(block);
             normal_held = true;
@@ -87,12 +85,12 @@ struct lozo {
           out.at[j] = normal.at[j];
           continue;
         }
-        const index_t row = t.first + (element - t.first) / t.columns;
+        const index_t row = t->first + (element - t->first) / t->columns;
         if (row != held) {
           factor_row(seed, 1, row, rank, u);
           held = row;
         }
-        factor_row(frame, 2, t.first + (element - t.first) % t.columns, rank, v);
+        factor_row(frame, 2, t->first + (element - t->first) % t->columns, rank, v);
         double sum = 0;  // products of floats are exact in double
         for (int a = 0; a < rank; ++a) {
           sum += static_cast<double>(u[a]) * static_cast<double>(v[a]);
@@ -103,14 +101,13 @@ struct lozo {
     }
   };
 
-  /// `order.tensors` must outlive the field. Throws when no tensor is a matrix; on a rank outside
-  /// [1, 64]; where the loops are a device's.
+  /// Valid until the next call of this copy's `at`. Throws when no tensor is a matrix; on a rank
+  /// outside [1, 64]; where the loops are a device's.
   [[nodiscard]] field_type at(seed_t seed, const value_order& order) const {
     require(rank >= 1 && rank <= most_rank, name, ": rank is ", rank, ", wanted 1 to ", most_rank);
-    require_matrices(order, name);
-    return {order.tensors,
-            order.count,
-            order.size,
+    matrices = matrices_of(order, name);
+    return {matrices.data(),
+            static_cast<index_t>(matrices.size()),
             seed,
             frame,
             rank,

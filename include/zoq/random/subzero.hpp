@@ -107,15 +107,15 @@ inline void orthonormalise(std::vector<float>& g, int rank) {
 class subzero_memory {
  public:
   struct matrix {
-    int rank = 0;          // 0: no matrix
+    int rank = 0;
     index_t u = 0, v = 0;  // where its factors start in `factors`, and its U Z in `moving`
     double factor = 0;     // sqrt(m n) / r
   };
   struct frame_data {
     seed_t frame = 0;
     int rank = 0;
-    std::vector<extent> tensors;
-    std::vector<matrix> matrices;  // one a tensor
+    std::vector<extent> tensors;   // the matrices, by their place in the field
+    std::vector<matrix> matrices;  // one for each of `tensors`
     std::vector<float> factors;    // U [m, r] and V [n, r] of every matrix
   };
 
@@ -131,30 +131,27 @@ class subzero_memory {
   ~subzero_memory() = default;
 
   /// The factors of a frame; made when it is another than the last. Cost then: (m + n) r^2 a matrix.
-  const frame_data& frame_of(seed_t frame, int rank, const value_order& order) {
+  const frame_data& frame_of(seed_t frame, int rank, const std::vector<extent>& matrices) {
     const auto same = [](const extent& a, const extent& b) {
       return a.first == b.first && a.rows == b.rows && a.columns == b.columns;
     };
     if (frame_ == nullptr || frame_->frame != frame || frame_->rank != rank ||
-        !std::equal(frame_->tensors.begin(), frame_->tensors.end(), order.tensors,
-                    order.tensors + order.count, same)) {
+        !std::equal(frame_->tensors.begin(), frame_->tensors.end(), matrices.begin(),
+                    matrices.end(), same)) {
       auto made = std::make_shared<frame_data>();
       made->frame = frame;
       made->rank = rank;
-      made->tensors.assign(order.tensors, order.tensors + order.count);
+      made->tensors = matrices;
       for (const extent& t : made->tensors) {
         matrix m;
-        if (is_matrix(t)) {
-          m.rank = static_cast<int>(std::min<index_t>({rank, t.rows, t.columns}));
-          m.factor =
-              std::sqrt(static_cast<double>(t.rows) * static_cast<double>(t.columns)) / m.rank;
-          for (const bool left : {true, false}) {
-            (left ? m.u : m.v) = static_cast<index_t>(made->factors.size());
-            std::vector<float> g = detail::normal_rows(frame, left ? 1 : 2, t.first,
-                                                       left ? t.rows : t.columns, m.rank, rank);
-            detail::orthonormalise(g, m.rank);
-            made->factors.insert(made->factors.end(), g.begin(), g.end());
-          }
+        m.rank = static_cast<int>(std::min<index_t>({rank, t.rows, t.columns}));
+        m.factor = std::sqrt(static_cast<double>(t.rows) * static_cast<double>(t.columns)) / m.rank;
+        for (const bool left : {true, false}) {
+          (left ? m.u : m.v) = static_cast<index_t>(made->factors.size());
+          std::vector<float> g = detail::normal_rows(frame, left ? 1 : 2, t.first,
+                                                     left ? t.rows : t.columns, m.rank, rank);
+          detail::orthonormalise(g, m.rank);
+          made->factors.insert(made->factors.end(), g.begin(), g.end());
         }
         made->matrices.push_back(m);
       }
@@ -170,9 +167,6 @@ class subzero_memory {
     std::vector<double> line;
     for (std::size_t t = 0; t < f.tensors.size(); ++t) {
       const matrix& m = f.matrices[t];
-      if (m.rank == 0) {
-        continue;
-      }
       const std::vector<float> z =
           detail::normal_rows(seed, 3, f.tensors[t].first, m.rank, m.rank, f.rank);
       const auto r = static_cast<std::size_t>(m.rank);
@@ -215,11 +209,11 @@ struct subzero {
   }
 
   struct field_type {
-    const extent* tensors;  // [count], in the host's memory
+    const extent* tensors;  // [count], like all of this the direction's
     const subzero_memory::matrix* matrices;
     const float* factors;
     const float* moving;
-    index_t count, size;
+    index_t count;
     seed_t seed;
 
     ZOQ_HD float4v four(index_t block) const {
@@ -228,12 +222,8 @@ struct subzero {
       bool normal_held = false;
       for (int j = 0; j < 4; ++j) {
         const index_t element = 4 * block + j;
-        if (element >= size) {
-          break;
-        }
-        const extent& t = *extent_at(tensors, count, element);
-        const subzero_memory::matrix& m = matrices[&t - tensors];
-        if (m.rank == 0) {
+        const extent* t = matrix_at(tensors, count, element);
+        if (t == nullptr) {
           if (!normal_held) {
             normal = gaussian::field_type{seed}.four(block);
             normal_held = true;
@@ -241,8 +231,9 @@ struct subzero {
           out.at[j] = normal.at[j];
           continue;
         }
-        const float* u = moving + m.u + (element - t.first) / t.columns * m.rank;
-        const float* v = factors + m.v + (element - t.first) % t.columns * m.rank;
+        const subzero_memory::matrix& m = matrices[t - tensors];
+        const float* u = moving + m.u + (element - t->first) / t->columns * m.rank;
+        const float* v = factors + m.v + (element - t->first) % t->columns * m.rank;
         double sum = 0;
         for (int a = 0; a < m.rank; ++a) {
           sum += static_cast<double>(u[a]) * static_cast<double>(v[a]);
@@ -257,15 +248,13 @@ struct subzero {
   /// 1; where the loops are a device's.
   [[nodiscard]] field_type at(seed_t seed, const value_order& order) const {
     require(rank >= 1, name, ": rank is ", rank, ", wanted at least 1");
-    require_matrices(order, name);
-    const subzero_memory::frame_data& f = memory.frame_of(frame, rank, order);
+    const subzero_memory::frame_data& f = memory.frame_of(frame, rank, matrices_of(order, name));
     const float* moving = memory.moving_of(seed);
     return {f.tensors.data(),
             f.matrices.data(),
             f.factors.data(),
             moving,
-            order.count,
-            order.size,
+            static_cast<index_t>(f.tensors.size()),
             seed};
   }
 };
