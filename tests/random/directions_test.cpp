@@ -90,7 +90,7 @@ TEST_CASE_TEMPLATE("directions: mean 0, variance 1, no correlation", Z, gaussian
   CHECK(std::fabs(mean_product(a, b, 0)) < 4 * deviation);
 }
 
-TEST_CASE_TEMPLATE("directions: E[z z^T] is the identity, so estimates of one probe are unbiased",
+TEST_CASE_TEMPLATE("directions: E(z z^T) is the identity, so estimates of one probe are unbiased",
                    Z, gaussian, rademacher, zoq::sphere, zoq::lozo, zoq::subzero) {
   // The mean of (a . z) z over seeds and frames is a: (a . z) z_i has a variance of at most
   // (1 + 2/r)^2 (|a|^2 + a_i^2) for rank r (fourth moments of products of r normal pairs), and less
