@@ -8,18 +8,16 @@
 #include <sstream>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/model/llama_forward.hpp>
-#include <zoq/model/target.hpp>
-#include <zoq/sparse/algebra.hpp>
 #include <zoq/train/checkpoint.hpp>
 #include <zoq/train/record.hpp>
 #include <zoq/train/trainer.hpp>
-#include <zoq/view/values_file.hpp>
 
 #include "finetune_options.hpp"
 #include "interrupt.hpp"
 #include "progress.hpp"
 #include "run_folder.hpp"
 #include "settings.hpp"
+#include "tuning_start.hpp"
 
 namespace zoq::cli {
 
@@ -61,6 +59,7 @@ class finetuning {
       : o_(options),
         m_(o_.common.model),
         exec_(exec),
+        start_(o_, m_),
         train_(rows_of("train.jsonl")),
         valid_(o_.eval_every > 0 ? rows_of("valid.jsonl") : task_rows{}),
         test_(o_.eval_rows > 0 ? rows_of("test.jsonl") : task_rows{}),
@@ -82,12 +81,12 @@ class finetuning {
     if (!o_.given_epsilon().has_value()) {  // measured below, unless the run has measured it
       set_epsilon(earlier_.settings.value("epsilon", 5e-3));
     }
-    start_ = values_to_start();
+    start_.find(folder_.resumes() ? folder_ / "mask.safetensors" : "");
     const double mask_seconds = seconds_since(start);
-    settings_["mask"] = start_.places.hash();
+    settings_["mask"] = start_.places().hash();
     require(!folder_.resumes() || earlier_.settings.value("mask", "") == settings_["mask"], source,
             ": the run tunes other places than the mask; --force starts again");
-    auto view = start_view();
+    auto view = start_.view(exec_);
     require(view.order().size > 0,
             "nothing is tuned: the mask has no places (is the density too small?)");
     trainer tuner(exec_, m_.model, view, train_.objective, estimator_from(settings_, source),
@@ -113,11 +112,11 @@ class finetuning {
       }
       folder_.clear();
       if (o_.needs_mask()) {
-        write_mask(folder_ / "mask.safetensors", start_.places);
+        write_mask(folder_ / "mask.safetensors", start_.places());
       }
       const std::vector<float> first = view.to_host();
       if (std::any_of(first.begin(), first.end(), [](float v) { return v != 0; })) {
-        write_values(folder_ / "start.safetensors", values_of(view));
+        write_values(folder_ / "start.safetensors", start_.now(exec_, view));
       }
     }
     run_ = run_name(settings_);
@@ -145,67 +144,6 @@ class finetuning {
     require(train_.rows.empty() || out.objective.chosen() == train_.objective.chosen(), o_.data,
             "/", file, ": the rows are of another kind than those of train.jsonl");
     return out;
-  }
-
-  // What the run starts with: the view, its places, and its values where a file gives them.
-  zoq::tuned_values values_to_start() {
-    zoq::tuned_values out;
-    const bool of_file = !o_.mask_from.empty() && o_.mask.score.empty();
-    const bool values = of_file && holds_values(o_.mask_from);
-    const std::string& from = o_.start_from.empty() && values ? o_.mask_from : o_.start_from;
-    if (!from.empty() && !folder_.resumes()) {
-      out = values_for(m_, from);
-      require(name_of(out.how) == name_of(o_.named_view()), from, ": of the view ",
-              name_of(out.how), ", --view is ", o_.view);
-    }
-    out.how = o_.named_view();
-    out.model_hash = m_.model.hash();
-    out.selection = o_.selection();
-    if (!o_.prompt_text.empty()) {
-      out.tokens = m_.words.encode(o_.prompt_text, o_.common.mode());
-    }
-    if (folder_.resumes()) {  // the values are those of the checkpoint
-      if (o_.needs_mask()) {
-        out.places = read_for_model(folder_ / "mask.safetensors");
-      }
-    } else if (!o_.mask_from.empty() && !values) {
-      const mask places =
-          of_file ? read_for_model(o_.mask_from) : choose_mask(o_.common, m_, o_.mask);
-      if (out.blocks.empty()) {
-        out.places = places;
-      } else {  // nothing that was learned is lost: its places stay tuned
-        require(std::holds_alternative<sparse_settings>(out.how),
-                "--start with another mask is for ", "the view sparse");
-        const zoq::tuned_values both =
-            tuned_of(at_places(delta_of(out), united(places, out.places)));
-        out.places = both.places;
-        out.blocks = both.blocks;
-      }
-    }
-    return out;
-  }
-
-  mask read_for_model(const std::string& path) {
-    mask out = read_mask(path);
-    require_model(out, m_.model.hash(), path);
-    return out;
-  }
-
-  [[nodiscard]] view_target target() const {
-    view_target out = target_of(m_.model);
-    out.selection = start_.selection;
-    out.tokens = start_.tokens;
-    out.places = o_.needs_mask() ? &start_.places : nullptr;
-    return out;
-  }
-  [[nodiscard]] laid_out_view<X, any_layout<X>> start_view() const {
-    return start_.blocks.empty()
-               ? laid_out_view<X, any_layout<X>>(exec_, layout_of(exec_, start_.how, target()))
-               : view_of(exec_, target(), start_);
-  }
-  template <class View>
-  [[nodiscard]] zoq::tuned_values values_of(const View& view) const {
-    return tuned_of(exec_, start_.how, target(), view, start_.model_hash);
   }
 
   // As many as are worth their memory: values of each branch exist at the same time.
@@ -437,7 +375,7 @@ class finetuning {
     line["valid_accuracy"] =
         valid_.objective.chooses() ? nlohmann::json(e->accuracy()) : nlohmann::json();
     if (note(step, e->branch[0].mean(), line["valid_accuracy"])) {
-      write_values(folder_ / "best.safetensors", values_of(view), {{"steps", text(step)}});
+      write_values(folder_ / "best.safetensors", start_.now(exec_, view), {{"steps", text(step)}});
     }
     figures.append(line);
   }
@@ -445,7 +383,8 @@ class finetuning {
   template <class Trainer, class View>
   void save(Trainer& tuner, const View& view) {
     auto& steps = tuner.steps();
-    write_values(folder_ / "delta.safetensors", values_of(view), {{"steps", text(steps.next())}});
+    write_values(folder_ / "delta.safetensors", start_.now(exec_, view),
+                 {{"steps", text(steps.next())}});
     write_checkpoint(
         folder_ / "checkpoint.safetensors",
         {steps.next(), view.to_host(), steps.saved_optimizer(), run_, steps.saved_estimator()});
@@ -505,11 +444,11 @@ class finetuning {
   const finetune_options& o_;
   opened_model m_;
   const X& exec_;
+  tuning_start start_;
   task_rows train_, valid_, test_;
   run_folder folder_;
   trajectory earlier_;
   nlohmann::json settings_;
-  zoq::tuned_values start_;
   double rate_ = 0;   // the optimizer's, 0 where it finds its own
   index_t flat_ = 0;  // steps that learned nothing, one after another
   std::string run_;

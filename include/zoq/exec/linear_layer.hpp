@@ -18,4 +18,16 @@ struct linear_layer {
   tensor_view<float, 2> y;   // [R, O]
 };
 
+/// y = x w^T of floats: never rounded by a compute policy. x: [R, C], w: [O, C], y: [R, O]. An executor
+/// whose `linear` rounds nothing needs no `float_linear`.
+template <class X>
+void float_product(const X& exec, tensor_view<const float, 2> x, tensor_view<const float, 2> w,
+                   tensor_view<float, 2> y) {
+  if constexpr (requires { exec.float_linear(x, w, y); }) {
+    exec.float_linear(x, w, y);
+  } else {
+    exec.linear(x, any_packed{float_matrix(w.data, w.shape[0], w.shape[1])}, y);
+  }
+}
+
 }  // namespace zoq

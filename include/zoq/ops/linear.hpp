@@ -158,7 +158,7 @@ void linear_by_branch(const X& exec, tensor_view<const float, 2> x, const branch
       });
       const tensor_view<float, 2> out =
           most < outputs ? tensor_view<float, 2>{weights + most * columns, {rows, some}} : y;
-      exec.float_linear(x.rows(b * rows, rows), {weights, {some, columns}}, out);
+      float_product(exec, x.rows(b * rows, rows), {weights, {some, columns}}, out);
       if (most < outputs) {
         exec.for_each(rows * some, place_columns{out.data, first, some, y});
       }

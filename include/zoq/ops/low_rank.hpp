@@ -8,6 +8,7 @@
 #pragma once
 
 #include "zoq/core/config.hpp"
+#include "zoq/exec/linear_layer.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/tensor/branch_stack.hpp"
 #include "zoq/tensor/executor.hpp"
@@ -50,8 +51,8 @@ void add_low_rank(const X& exec, tensor_view<const float, 2> x, const low_rank_p
   const index_t rows = x.shape[0] / stack.count;
   float* h = exec.scratch(x.shape[0] * part.rank);
   for (index_t b = 0; b < stack.count; ++b) {
-    exec.float_linear(x.rows(b * rows, rows), {part.a.at(b), {part.rank, x.shape[1]}},
-                      {h + b * rows * part.rank, {rows, part.rank}});
+    float_product(exec, x.rows(b * rows, rows), {part.a.at(b), {part.rank, x.shape[1]}},
+                  {h + b * rows * part.rank, {rows, part.rank}});
   }
   const add_low_rank_run task{part, h, y, rows};
   exec.for_each(task.items(), task);
