@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every policy that `zoq policies` lists, through `zoq finetune` on a tiny model.
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+
+#include <string>
+#include <vector>
+
+#include "cli/program.hpp"
+#include "io/temporary_folder.hpp"
+#include "model/tiny_llama.hpp"
+
+namespace {
+
+using zoq::test::finished;
+using zoq::test::put;
+using zoq::test::run;
+using zoq::test::temporary_folder;
+using arguments = std::vector<std::string>;
+
+const char* const choices =
+    R"({"prompt": "A fine film. It was", "choices": [" bad", " good"], "answer": 1}
+{"prompt": "Dull. It was", "choices": [" bad", " good"], "answer": 0}
+{"prompt": "A treat. It was", "choices": [" bad", " good"], "answer": 1}
+)";
+const char* const completions = R"({"prompt": "2 + 2 =", "completion": " 4"}
+{"prompt": "1 + 1 =", "completion": " 2"}
+)";
+const char* const preferences = R"({"prompt": "Say hello.", "chosen": " Hello.", "rejected": " No."}
+{"prompt": "Say no.", "chosen": " No.", "rejected": " Hello."}
+)";
+
+struct workshop {
+  temporary_folder folder;
+  std::string model = folder / "model.gguf", text = folder / "general.txt";
+
+  explicit workshop(const std::string& format = "q4_1") {
+    zoq::test::tiny_llama({.config = zoq::test::small_config(), .format = format})
+        .write_with_tokenizer(model);
+    std::string words;
+    for (int i = 0; i < 40; ++i) {
+      words += "Some running text, number " + std::to_string(i) + ". ";
+    }
+    put(text, words);
+  }
+
+  /// A folder of rows.
+  [[nodiscard]] std::string rows(const char* lines) const {
+    std::string data = folder / "rows";
+    ::mkdir(data.c_str(), 0700);
+    for (const char* name : {"/train.jsonl", "/valid.jsonl", "/test.jsonl"}) {
+      put(data + name, lines);
+    }
+    return data;
+  }
+
+  [[nodiscard]] arguments finetune(const arguments& more, const char* lines = choices) const {
+    arguments a = {"finetune",     "--model", model,   "--data",  rows(lines),    "--out",
+                   folder / "run", "--steps", "3",     "--force", "--batch-size", "2",
+                   "--eval-every", "3",       "--json"};
+    a.insert(a.end(), more.begin(), more.end());
+    return a;
+  }
+};
+
+std::vector<std::string> names(const char* slot) {
+  std::vector<std::string> out;
+  for (const auto& one : run({"policies", "--json"}).json()[slot]) {
+    out.push_back(one["name"]);
+  }
+  return out;
+}
+
+// Runs, stops in the middle and goes on, replays: to the same bytes.
+void tunes(const workshop& w, const arguments& options, const char* lines = choices) {
+  const finished done = run(w.finetune(options, lines));
+  INFO(done.err);
+  REQUIRE(done.code == 0);
+  CHECK(done.json()["loss_after"].is_number());
+  CHECK(done.json()["trainable"].get<long>() > 0);
+  const std::string delta = zoq::test::contents(w.folder / "run/delta.safetensors");
+  const std::string again = w.folder / "again.safetensors";
+  const finished replayed =
+      run({"replay", "--run", w.folder / "run", "--out", again, "--model", w.model});
+  INFO(replayed.err);
+  CHECK(replayed.code == 0);
+  CHECK(zoq::test::contents(again) == delta);
+  const finished measured = run({"eval", "--model", w.model, "--data", w.folder / "rows/test.jsonl",
+                                 "--delta", w.folder / "run/delta.safetensors", "--json"});
+  INFO(measured.err);
+  CHECK(measured.code == 0);
+}
+
+}  // namespace
+
+TEST_CASE("policies: the list has every slot, and one slot alone") {
+  const auto all = run({"policies", "--json"}).json();
+  for (const char* slot :
+       {"estimator", "direction", "view", "mask", "optimizer", "schedule", "format", "objective"}) {
+    CAPTURE(slot);
+    CHECK(all[slot].size() >= 5);
+    const finished alone = run({"policies", slot});
+    CHECK(alone.code == 0);
+    for (const auto& one : all[slot]) {
+      CHECK(!one["name"].get<std::string>().empty());
+      CHECK(!one["summary"].get<std::string>().empty());
+      CHECK(alone.out.find(one["name"].get<std::string>()) != std::string::npos);
+    }
+  }
+  CHECK(run({"policies", "colour"}).code == 2);
+}
+
+TEST_CASE("policies: every estimator tunes and replays") {
+  const workshop w;
+  for (const std::string& name : names("estimator")) {
+    CAPTURE(name);
+    tunes(w, {"--mask", "random", "--density", "0.01", "--estimator", name, "--epsilon", "0.01"});
+  }
+}
+
+TEST_CASE("policies: every direction tunes and replays") {
+  const workshop w;
+  for (const std::string& name : names("direction")) {
+    CAPTURE(name);
+    tunes(w, {"--view", "lora:rank=2", "--direction", name, "--epsilon", "0.01"});
+  }
+}
+
+TEST_CASE("policies: every view tunes and replays, dense on float weights") {
+  const workshop w, floats("f32");
+  for (const std::string& name : names("view")) {
+    CAPTURE(name);
+    arguments options = {"--view", name, "--epsilon", "0.01"};
+    if (name == "sparse" || name == "hybrid") {
+      options.insert(options.end(), {"--mask", "random", "--density", "0.01"});
+    }
+    tunes(name == "dense" ? floats : w, options);
+  }
+  const finished refused = run(w.finetune({"--view", "dense"}));
+  CHECK(refused.code == 1);
+  CHECK(refused.err.find("q4_1") != std::string::npos);
+}
+
+TEST_CASE("policies: some layers and tensors alone") {
+  const workshop w;
+  tunes(w, {"--mask", "random", "--density", "0.01", "--layers", "1-", "--exclude", "ffn_gate"});
+  tunes(w, {"--view", "lora:rank=2", "--layers", "1"});
+  tunes(w, {"--view", "sparse:by_place=true", "--mask", "random", "--density", "0.01"});
+}
+
+TEST_CASE("policies: every score makes a mask, on text or on rows") {
+  const workshop w;
+  for (const std::string& name : names("mask")) {
+    for (const char* source : {"", "text", "rows"}) {
+      CAPTURE(name);
+      CAPTURE(source);
+      const std::string file = source == std::string("text") ? ":" + w.text
+                               : source == std::string("rows")
+                                   ? ":" + w.rows(choices) + "/train.jsonl"
+                                   : "";
+      arguments options = {"--mask",         name + file, "--density",     "0.01",
+                           "--mask-samples", "2",         "--mask-length", "16"};
+      if (name == "forward-curvature" || name == "hessian-trace") {
+        options.insert(options.end(), {"--score-settings", "probes=2"});
+      }
+      const finished done = run(w.finetune(options));
+      INFO(done.err);
+      const bool needs_none =
+          name == "random" || name == "magnitude" || name == "magnitude-smallest";
+      const bool takes_none =
+          needs_none || name == "fisher-task";  // which takes the rows of the run
+      const bool takes_text = name != "fisher-task" && !needs_none;
+      const bool takes_rows = name != "fisher" && !needs_none;
+      const std::string from = source;
+      const bool right = from.empty() ? takes_none : from == "text" ? takes_text : takes_rows;
+      CHECK(done.code == (right || (needs_none && !from.empty()) ? 0 : 2));
+    }
+  }
+}
+
+TEST_CASE("policies: every optimizer and schedule tunes and replays") {
+  const workshop w;
+  for (const std::string& name : names("optimizer")) {
+    CAPTURE(name);
+    tunes(w, {"--mask", "random", "--density", "0.01", "--optimizer", name, "--clip", "5"});
+  }
+  for (const std::string& name : names("schedule")) {
+    CAPTURE(name);
+    tunes(w, {"--mask", "random", "--density", "0.01", "--schedule", name, "--clip-norm", "1"});
+  }
+}
+
+TEST_CASE("policies: every objective tunes on rows that suit it, and is refused on others") {
+  const workshop w;
+  for (const std::string& name : names("objective")) {
+    CAPTURE(name);
+    int runs = 0;
+    for (const char* lines : {choices, completions, preferences}) {
+      const arguments options = {"--mask", "random", "--density", "0.01", "--objective", name};
+      const finished done = run(w.finetune(options, lines));
+      CHECK((done.code == 0 || done.err.find(name) != std::string::npos));
+      if (done.code == 0) {
+        ++runs;
+        tunes(w, options, lines);
+      }
+    }
+    CHECK(runs >= 1);
+  }
+}
+
+TEST_CASE("policies: tuned values are a start, with another mask beside theirs") {
+  const workshop w;
+  tunes(w, {"--mask", "random", "--density", "0.01"});
+  const std::string first = w.folder / "first.safetensors";
+  put(first, zoq::test::contents(w.folder / "run/delta.safetensors"));
+  tunes(w, {"--start", first, "--mask", "magnitude", "--density", "0.01"});
+  tunes(w, {"--mask", first});
+  const finished made = run({"mask", "--model", w.model, "--score", "fisher", "--text", w.text,
+                             "--samples", "2", "--length", "16", "--delta", first, "--density",
+                             "0.01", "--out", w.folder / "mask.safetensors"});
+  INFO(made.err);
+  CHECK(made.code == 0);
+}
+
+TEST_CASE("policies: wrong names and settings are wrong usage, with the choices named") {
+  const workshop w;
+  const auto refused = [&](const arguments& options, const char* said) {
+    const finished done = run(w.finetune(options));
+    CHECK(done.code == 2);
+    CHECK(done.err.find(said) != std::string::npos);
+  };
+  refused({"--mask", "random", "--estimator", "guess"}, "leave-one-out");
+  refused({"--mask", "random", "--optimizer", "adam:speed=1"}, "beta1");
+  refused({"--mask", "random", "--direction", "lozo:rank=many"}, "whole number");
+  refused({"--view", "lora", "--mask", "random"}, "takes none");
+  refused({"--view", "hybrid"}, "needs one");
+  refused({"--mask", "random", "--layers", "9-3"}, "layers");
+  refused({"--mask", "fisher"}, "text");
+  refused({"--mask", "random", "--optimizer", "polyak", "--learning-rate", "0.1"}, "rate");
+}
