@@ -40,7 +40,7 @@ struct workshop {
         .write_with_tokenizer(model);
     std::string words;
     for (int i = 0; i < 40; ++i) {
-      words += "Some running text, number " + std::to_string(i) + ". ";
+      words.append("Some running text, number ").append(std::to_string(i)).append(". ");
     }
     put(text, words);
   }
@@ -155,12 +155,13 @@ TEST_CASE("policies: every score makes a mask, on text or on rows") {
     for (const char* source : {"", "text", "rows"}) {
       CAPTURE(name);
       CAPTURE(source);
-      const std::string file = source == std::string("text") ? ":" + w.text
-                               : source == std::string("rows")
-                                   ? ":" + w.rows(choices) + "/train.jsonl"
-                                   : "";
-      arguments options = {"--mask",         name + file, "--density",     "0.01",
-                           "--mask-samples", "2",         "--mask-length", "16"};
+      const std::string from = source;
+      std::string how = name;
+      if (!from.empty()) {
+        how.append(":").append(from == "text" ? w.text : w.rows(choices).append("/train.jsonl"));
+      }
+      arguments options = {"--mask",         how, "--density",     "0.01",
+                           "--mask-samples", "2", "--mask-length", "16"};
       if (name == "forward-curvature" || name == "hessian-trace") {
         options.insert(options.end(), {"--score-settings", "probes=2"});
       }
@@ -172,7 +173,6 @@ TEST_CASE("policies: every score makes a mask, on text or on rows") {
           needs_none || name == "fisher-task";  // which takes the rows of the run
       const bool takes_text = name != "fisher-task" && !needs_none;
       const bool takes_rows = name != "fisher" && !needs_none;
-      const std::string from = source;
       const bool right = from.empty() ? takes_none : from == "text" ? takes_text : takes_rows;
       CHECK(done.code == (right || (needs_none && !from.empty()) ? 0 : 2));
     }
