@@ -53,24 +53,25 @@ void add_executor_options(CLI::App& app, std::string& compute, std::string& kern
       ->capture_default_str();
 }
 
-void add_estimator_options(CLI::App& app, std::string& estimator, int& probes) {
+void add_estimator_options(CLI::App& app, std::string& estimator, std::optional<int>& probes) {
   app.add_option("--estimator", estimator,
                  "How losses become a gradient: a name, or name:setting=value,... (zoq policies)")
       ->capture_default_str();
-  app.add_option("--probes", probes, "Directions of each step; 0: as the estimator has them")
-      ->check(CLI::Range(0, 1 << 16))
-      ->capture_default_str();
+  app.add_option("--probes", probes,
+                 "Directions of each step; by default as the estimator has them")
+      ->check(CLI::Range(1, 1 << 16));
 }
 
-any_estimator::list estimator_option(const std::string& estimator, int probes) {
+any_estimator::list estimator_option(const std::string& estimator, std::optional<int> probes) {
   auto out = from_option("--estimator",
                          [&] { return policy_named<any_estimator::list>("estimator", estimator); });
   std::visit(
       [&]<class E>(E& one) {
         if constexpr (requires { one.probes; }) {
-          one.probes = probes > 0 ? probes : one.probes;
+          one.probes = probes.value_or(one.probes);
         } else {
-          require_option(probes <= 1, "--probes", text(E::name, " has one direction a step"));
+          require_option(probes.value_or(1) == 1, "--probes",
+                         text(E::name, " has one direction a step"));
         }
       },
       out);

@@ -43,8 +43,8 @@ zoq::compute device_products_named(const std::string& compute);
 
 /// --estimator, a text of core/settings.hpp, and --probes; and the estimator that they name. Wrong usage
 /// when there is none.
-void add_estimator_options(CLI::App& app, std::string& estimator, int& probes);
-any_estimator::list estimator_option(const std::string& estimator, int probes);
+void add_estimator_options(CLI::App& app, std::string& estimator, std::optional<int>& probes);
+any_estimator::list estimator_option(const std::string& estimator, std::optional<int> probes);
 
 /// What `make` returns; what it throws as an error becomes wrong usage of the option.
 template <class Make>

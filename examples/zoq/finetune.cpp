@@ -39,9 +39,7 @@ void finetune_options::add_to(CLI::App& app) {
   app.add_option("--optimizer", optimizer, "What a gradient does to the values (zoq policies)")
       ->capture_default_str();
   app.add_option("--learning-rate", learning_rate,
-                 "Step length on the gradient; 0: as the optimizer has it")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+                 "Step length on the gradient; by default as the optimizer has it");
   app.add_option("--schedule", schedule, "How the rate goes on over the steps (zoq policies)")
       ->capture_default_str();
   objective.add_to(app);
@@ -84,10 +82,10 @@ any_optimizer::list finetune_options::named_optimizer() const {
       "--optimizer", [&] { return policy_named<any_optimizer::list>("optimizer", optimizer); });
   std::visit(
       [&]<class O>(O& one) {
-        if constexpr (requires { one.rate = learning_rate; }) {
-          one.rate = learning_rate > 0 ? learning_rate : one.rate;
+        if constexpr (requires { one.rate = 0.0; }) {
+          one.rate = learning_rate.value_or(one.rate);
         } else {
-          require_option(learning_rate <= 0, "--learning-rate",
+          require_option(!learning_rate.has_value(), "--learning-rate",
                          text(O::name, " finds its own rate"));
         }
       },
@@ -118,6 +116,9 @@ bool finetune_options::needs_mask() const {
 }
 
 void finetune_options::validate() {
+  const double rate = learning_rate.value_or(0);
+  require_option(std::isfinite(rate) && rate >= 0, "--learning-rate",
+                 text("wanted a finite number of at least 0, found ", rate));
   common.validate();
   mask.seed = seed;
   if (mask.read(mask_from) && mask.source.empty() && mask.score.ends_with("-task")) {

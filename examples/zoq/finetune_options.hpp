@@ -21,8 +21,9 @@ struct finetune_options {
   std::string data, out, mask_from, start_from, layers, exclude, prompt_text;
   std::string epsilon = "auto", estimator = "spsa:probes=3", optimizer = "sgd", schedule = "cosine",
               direction = "gaussian", view = "sparse";
-  double learning_rate = 0, clip = 0, clip_norm = 0;  // 0: the optimizer's own; no limit
-  int probes = 0;
+  std::optional<double> learning_rate;  // none: the optimizer's own
+  std::optional<int> probes;            // none: the estimator's own
+  double clip = 0, clip_norm = 0;       // 0: no limit
   index_t batch_size = 16, eval_every = 100, eval_rows = 1000, checkpoint_every = 50;
   std::uint64_t steps = 400;
   seed_t seed = 0;

@@ -60,7 +60,8 @@ struct plan_options {
   std::string model, shape, format, rest, view = "sparse", budget, device = "cpu",
                                           estimator = "spsa:probes=3", epsilon = "auto",
                                           compute = "auto", kernels = "auto";
-  int probes = 0, threads = 0;
+  int threads = 0;
+  std::optional<int> probes;
   plan_request how;
   bool json = false;
 
