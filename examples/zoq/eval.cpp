@@ -31,19 +31,15 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
   if (std::filesystem::is_directory(data)) {
     data += "/test.jsonl";
   }
-  const task_rows task = read_task(data, m, common.mode(), objective);
+  task_rows task = read_task(data, m, common.mode(), objective);
   const zoq::tuned_values values = values_for(m, delta_file);
-  std::vector<const example*> rows;
-  for (const example& row : task.rows) {
-    rows.push_back(&row);
-  }
-  progress bar("eval", static_cast<index_t>(rows.size()));
+  progress bar("eval", static_cast<index_t>(task.rows.size()));
   const auto tell = [&](const evaluation& so_far) {
     bar.show(so_far.rows, figures_of(so_far));
     return interrupt::signal() == 0;
   };
   const evaluation sum =
-      on_device(common, eval_job{m, values, task.objective, rows, data, batch_size, tell});
+      on_device(common, eval_job{m, values, task.objective, task.rows, data, batch_size, tell});
   bar.finish();
   interrupt::check("stopped");
 

@@ -16,6 +16,7 @@
 #include <zoq/score/task_samples.hpp>
 #include <zoq/sparse/top_k.hpp>
 #include <zoq/train/evaluate.hpp>
+#include <zoq/train/reference.hpp>
 #include <zoq/view/values_file.hpp>
 
 #include "choose_mask.hpp"
@@ -29,7 +30,7 @@ struct eval_job {
   const opened_model& m;
   const zoq::tuned_values& values;
   const any_objective& objective;
-  std::span<const example* const> rows;
+  std::span<example> rows;
   const std::string& source;  // of the rows, for messages
   index_t batch_size;
   std::function<bool(const evaluation&)> tell;  // false ends the work
@@ -38,8 +39,13 @@ struct eval_job {
   result operator()(const X& exec) const {
     auto view = view_of(exec, target_of(m.model), values);
     auto pass = forward_of(exec, m.model);
+    std::vector<const example*> all;
+    for (const example& row : rows) {
+      all.push_back(&row);
+    }
     try {
-      return evaluate(pass, view.branches(), objective, rows, {.batch_rows = batch_size}, tell);
+      set_references(pass, objective, rows);
+      return evaluate(pass, view.branches(), objective, all, {.batch_rows = batch_size}, tell);
     } catch (const error& e) {
       fail(source, ": ", e.what());
     }

@@ -239,3 +239,12 @@ TEST_CASE("policies: wrong names and settings are wrong usage, with the choices 
   refused({"--mask", "fisher"}, "text");
   refused({"--mask", "random", "--optimizer", "polyak", "--learning-rate", "0.1"}, "rate");
 }
+
+TEST_CASE(
+    "eval: preferences are compared with the untuned model, which loses log 2 against itself") {
+  const workshop w;
+  const finished done = run({"eval", "--model", w.model, "--data", w.rows(preferences), "--json"});
+  INFO(done.err);
+  REQUIRE(done.code == 0);
+  CHECK(done.json()["loss"].get<double>() == doctest::Approx(0.6931471805599453));
+}

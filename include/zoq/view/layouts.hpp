@@ -3,7 +3,7 @@
 //     zoq::any_view how = zoq::policy_named<zoq::any_view>("view", "lora:rank=4,alpha=8");
 //     zoq::laid_out_view view(exec, zoq::layout_of(exec, how, target));
 //
-// A layout is visited once a move. A new view is one more name in two lists and one line in layout_of.
+// A layout is visited once a move. A new view is one more line in `plain_views`.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,7 +16,6 @@
 
 #include "zoq/core/choice.hpp"
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/core/settings.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/sparse/mask.hpp"
@@ -38,10 +37,86 @@
 
 namespace zoq {
 
+/// One of several layouts; itself one.
+template <executor X, view_layout<X>... L>
+class layout_choice {
+ public:
+  static constexpr std::string_view name = "view";
+
+  template <class One>
+  requires(std::is_same_v<One, L> || ...)  //
+      layout_choice(One layout)            // NOLINT(google-explicit-constructor)
+      : of_(std::move(layout)) {}
+
+  [[nodiscard]] const std::variant<L...>& chosen() const { return of_; }
+  [[nodiscard]] const value_blocks& blocks() const {
+    return std::visit([](const auto& one) -> const value_blocks& { return one.blocks(); }, of_);
+  }
+  [[nodiscard]] index_t tensors() const {
+    return std::visit([](const auto& one) { return one.tensors(); }, of_);
+  }
+  void start(const X& exec, tensor_view<float, 1> values) const {
+    std::visit([&](const auto& one) { one.start(exec, values); }, of_);
+  }
+  void hand_out(const X& exec, const part_values& values, handed_parts& out) {
+    std::visit([&](auto& one) { one.hand_out(exec, values, out); }, of_);
+  }
+  [[nodiscard]] index_t byte_count() const {
+    return std::visit([](const auto& one) -> index_t { return one.byte_count(); }, of_);
+  }
+  /// The mask that the layout was made with; empty where it has none.
+  [[nodiscard]] mask places(const X& exec) const {
+    return std::visit([&](const auto& one) { return places_of(exec, one); }, of_);
+  }
+
+ private:
+  std::variant<L...> of_;
+};
+
+/// A view: its settings, and the layout that they become.
+template <class Settings, template <executor> class Layout>
+struct view_entry {
+  using settings = Settings;
+  template <executor X>
+  using layout = Layout<X>;
+};
+
+template <class... Entry>
+struct view_list {
+  using settings = std::variant<typename Entry::settings...>;
+  template <class... More>
+  using settings_and = std::variant<typename Entry::settings..., More...>;
+  template <executor X>
+  using layout = layout_choice<X, typename Entry::template layout<X>...>;
+
+  /// The layout of the entry that has these settings. Throws as the layout does.
+  template <executor X>
+  static layout<X> layout_of(const X& exec, const settings& how, const view_target& target) {
+    return std::visit([&](const auto& of) { return first_of<X, Entry...>(exec, of, target); }, how);
+  }
+
+ private:
+  template <executor X, class One, class... Rest, class S>
+  static layout<X> first_of(const X& exec, const S& of, const view_target& target) {
+    if constexpr (std::is_same_v<S, typename One::settings>) {
+      return typename One::template layout<X>(exec, target, of);
+    } else {
+      return first_of<X, Rest...>(exec, of, target);
+    }
+  }
+};
+
 /// All but subspace, which wraps one of them.
-using any_plain_view =
-    std::variant<sparse_settings, dense_settings, lora_settings, lora_b_settings, prompt_settings,
-                 prefix_settings, residual_prompt_settings, scales_settings, hybrid_settings>;
+using plain_views = view_list<view_entry<sparse_settings, sparse_layout>,                    //
+                              view_entry<dense_settings, dense_layout>,                      //
+                              view_entry<lora_settings, lora_layout>,                        //
+                              view_entry<lora_b_settings, lora_b_layout>,                    //
+                              view_entry<prompt_settings, prompt_layout>,                    //
+                              view_entry<prefix_settings, prefix_layout>,                    //
+                              view_entry<residual_prompt_settings, residual_prompt_layout>,  //
+                              view_entry<scales_settings, scales_layout>,                    //
+                              view_entry<hybrid_settings, hybrid_layout>>;
+using any_plain_view = plain_views::settings;
 
 /// Settings of `of` are settings of this too; the seed is one for both.
 struct subspace_settings {
@@ -80,92 +155,24 @@ struct subspace_settings {
   }
 };
 
-using any_view = std::variant<sparse_settings, dense_settings, lora_settings, lora_b_settings,
-                              prompt_settings, prefix_settings, residual_prompt_settings,
-                              scales_settings, hybrid_settings, subspace_settings>;
-
-/// One of several layouts; itself one.
-template <executor X, view_layout<X>... L>
-class layout_choice {
- public:
-  static constexpr std::string_view name = "view";
-
-  template <class One>
-  requires(std::is_same_v<One, L> || ...)  //
-      layout_choice(One layout)            // NOLINT(google-explicit-constructor)
-      : of_(std::move(layout)) {}
-
-  [[nodiscard]] const std::variant<L...>& chosen() const { return of_; }
-  [[nodiscard]] const value_blocks& blocks() const {
-    return std::visit([](const auto& one) -> const value_blocks& { return one.blocks(); }, of_);
-  }
-  [[nodiscard]] index_t tensors() const {
-    return std::visit([](const auto& one) { return one.tensors(); }, of_);
-  }
-  void start(const X& exec, tensor_view<float, 1> values) const {
-    std::visit([&](const auto& one) { one.start(exec, values); }, of_);
-  }
-  void hand_out(const X& exec, const part_values& values, handed_parts& out) {
-    std::visit([&](auto& one) { one.hand_out(exec, values, out); }, of_);
-  }
-  [[nodiscard]] index_t byte_count() const {
-    return std::visit([](const auto& one) -> index_t { return one.byte_count(); }, of_);
-  }
-  /// The mask that the layout was made with; empty where it has none.
-  [[nodiscard]] mask places(const X& exec) const {
-    return std::visit([&](const auto& one) { return places_of(exec, one); }, of_);
-  }
-
- private:
-  std::variant<L...> of_;
-};
+using any_view = plain_views::settings_and<subspace_settings>;
 
 template <executor X>
-using any_plain_layout =
-    layout_choice<X, sparse_layout<X>, dense_layout<X>, lora_layout<X>, lora_b_layout<X>,
-                  prompt_layout<X>, prefix_layout<X>, residual_prompt_layout<X>, scales_layout<X>,
-                  hybrid_layout<X>>;
+using any_plain_layout = plain_views::layout<X>;
 template <executor X>
 using any_layout = layout_choice<X, any_plain_layout<X>, subspace_layout<X, any_plain_layout<X>>>;
 
 /// The layout that settings call for. Throws as the layout does.
-template <executor X>
-any_plain_layout<X> layout_of(const X& exec, const any_plain_view& how, const view_target& target) {
-  using out = any_plain_layout<X>;
-  return std::visit(
-      [&]<class S>(const S& settings) -> out {
-        if constexpr (std::is_same_v<S, sparse_settings>) {
-          require(target.places != nullptr, "sparse: needs a mask");
-          return sparse_layout<X>(exec, target.tensors, *target.places, target.selection, settings);
-        } else if constexpr (std::is_same_v<S, dense_settings>) {
-          return dense_layout<X>(exec, target, settings);
-        } else if constexpr (std::is_same_v<S, lora_settings>) {
-          return lora_layout<X>(exec, target, settings);
-        } else if constexpr (std::is_same_v<S, lora_b_settings>) {
-          return lora_b_layout<X>(exec, target, settings);
-        } else if constexpr (std::is_same_v<S, prompt_settings>) {
-          return prompt_layout<X>(exec, target, settings);
-        } else if constexpr (std::is_same_v<S, prefix_settings>) {
-          return prefix_layout<X>(exec, target, settings);
-        } else if constexpr (std::is_same_v<S, residual_prompt_settings>) {
-          return residual_prompt_layout<X>(exec, target, settings);
-        } else if constexpr (std::is_same_v<S, scales_settings>) {
-          return scales_layout<X>(exec, target, settings);
-        } else {
-          return hybrid_layout<X>(exec, target, settings);
-        }
-      },
-      how);
-}
 template <executor X>
 any_layout<X> layout_of(const X& exec, const any_view& how, const view_target& target) {
   return std::visit(
       [&]<class S>(const S& settings) -> any_layout<X> {
         if constexpr (std::is_same_v<S, subspace_settings>) {
           return subspace_layout<X, any_plain_layout<X>>(
-              exec, layout_of(exec, settings.inner, target), {settings.dimension, settings.seed});
+              exec, plain_views::layout_of(exec, settings.inner, target),
+              {settings.dimension, settings.seed});
         } else {
-          return layout_of(exec, any_plain_view(settings), target);
+          return plain_views::layout_of(exec, settings, target);
         }
       },
       how);

@@ -65,6 +65,10 @@ class sparse_layout {
  public:
   static constexpr std::string_view name = sparse_settings::name;
 
+  /// Of the target's places. Throws when it has none, and as below.
+  sparse_layout(const X& exec, const view_target& target, const sparse_settings& how = {})
+      : sparse_layout(exec, target.tensors, mask_of(target), target.selection, how) {}
+
   /// Throws when the mask names a tensor that the model does not have, one of another shape, or one
   /// that is not a linear layer's matrix; and when the mask is not valid. Of the places, those in
   /// tensors of `selection` are tuned; the others leave their numbers free.
@@ -160,6 +164,11 @@ class sparse_layout {
   [[nodiscard]] index_t byte_count() const { return rows_.byte_count() + columns_.byte_count(); }
 
  private:
+  static const mask& mask_of(const view_target& target) {
+    require(target.places != nullptr, name, ": needs a mask");
+    return *target.places;
+  }
+
   // Weights of the tensors before this one.
   static index_t weights_before(std::span<const model_tensor> tensors, index_t number) {
     index_t n = 0;
