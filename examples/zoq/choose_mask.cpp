@@ -2,6 +2,7 @@
 #include "choose_mask.hpp"
 
 #include <iostream>
+#include <map>
 #include <zoq/data/row_order.hpp>
 #include <zoq/data/windows.hpp>
 #include <zoq/io/mapped_file.hpp>
@@ -148,12 +149,18 @@ mask choose_mask(const model_options& common, const opened_model& m, const mask_
     shown->show(done, text(samples.task.rows.size(), " samples"));
     interrupt::check("stopped while making the mask; nothing was written");
   };
-  mask out = on_device(common.in_float(), mask_job{m, options, samples, at, tell});
-  out.model_hash = m.model.hash();
+  std::map<std::string, std::string> about;
   const nlohmann::json origin = options.describe();
   for (const auto& [key, value] : origin.items()) {
-    out.about[key] = value.is_string() ? value.get<std::string>() : value.dump();
+    about[key] = value.is_string() ? value.get<std::string>() : value.dump();
   }
+  const std::string hash = m.model.hash();
+  std::map<std::string, std::string> with_model = about;
+  with_model["model"] = hash;
+  mask out =
+      on_device(common.in_float(), mask_job{m, options, samples, at, tell, std::move(with_model)});
+  out.model_hash = hash;
+  out.about.insert(about.begin(), about.end());
   return out;
 }
 
@@ -179,6 +186,8 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--out", out, "The mask, a safetensors file")->required();
+  app.add_option("--save-scores", options.save_scores,
+                 "Write the scores of all weights too, a safetensors file: quantize --importance");
   parse();
   common.validate();
   require_option(text_file.empty() || rows.empty(), "--text", "a text or --data, not both");

@@ -22,6 +22,7 @@ struct mask_options {
   index_t samples = 0;  // windows of text, or rows; 0: as many as suit the score
   index_t length = 128;
   seed_t seed = 0;
+  std::string save_scores = {};  // a file for the scores of all weights; empty: none
 
   /// Wrong usage unless the density is in (0, 1], the score is known, and it has the source it needs.
   void validate() const;

@@ -7,11 +7,14 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 #include <zoq/core/settings.hpp>
+#include <zoq/io/score_file.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/model/llama_reverse.hpp>
 #include <zoq/model/target.hpp>
+#include <zoq/score/saved.hpp>
 #include <zoq/score/scores.hpp>
 #include <zoq/score/task_samples.hpp>
 #include <zoq/sparse/top_k.hpp>
@@ -120,6 +123,7 @@ struct mask_job {
   const mask_samples& samples;
   const zoq::tuned_values* at;  // null: the base
   std::function<void(index_t done, index_t all)> tell;
+  safetensors_file::strings about = {};  // what the scores are made from
 
   template <executor X>
   result operator()(const X& exec) const {
@@ -127,13 +131,13 @@ struct mask_job {
     const top_k_options best{how.density, scope_named(how.scope)};
     const std::string_view score = how.score;
     if (score == magnitude::name) {
-      return top_k(magnitude(tensors), best);
+      return chosen(magnitude(tensors), best);
     }
     if (score == magnitude_smallest::name) {
-      return top_k(magnitude_smallest(tensors), best);
+      return chosen(magnitude_smallest(tensors), best);
     }
     if (score == random_score::name) {
-      return top_k(random_score(tensors, how.seed), best);
+      return chosen(random_score(tensors, how.seed), best);
     }
     if (how.of_rows()) {
       return by_samples(exec, task_samples{samples.task.rows, samples.task.objective}, best);
@@ -142,6 +146,18 @@ struct mask_job {
   }
 
  private:
+  // The best of the scores, which go to a file where one is wanted.
+  template <class Scores>
+  mask chosen(Scores scores, const top_k_options& best) const {
+    if (how.save_scores.empty()) {
+      return top_k(scores, best);
+    }
+    score_writer file(how.save_scores, scored_matrices(m.model.tensors()), about);
+    mask out = top_k(saved(std::move(scores), file), best);
+    file.commit();
+    return out;
+  }
+
   template <class Settings>
   Settings settings(Settings out = {}) const {
     set_settings(out, text("score ", how.score), how.settings);
@@ -157,12 +173,12 @@ struct mask_job {
     }
     if (score == forward_curvature<any_executor, int>::name) {
       auto pass = forward_of(exec, m.model);
-      return top_k(forward_curvature(exec, tensors, loss_of(pass),
-                                     settings(forward_curvature_options{.seed = how.seed}), tell),
-                   best);
+      return chosen(forward_curvature(exec, tensors, loss_of(pass),
+                                      settings(forward_curvature_options{.seed = how.seed}), tell),
+                    best);
     }
     if (score == loss_sensitivity<any_executor, int, text_samples>::name) {
-      return top_k(loss_sensitivity(exec, m.model, from, tell), best);
+      return chosen(loss_sensitivity(exec, m.model, from, tell), best);
     }
     auto options = settings(fisher_options{});
     std::optional<laid_out_view<X, any_layout<X>>> view;
@@ -172,7 +188,7 @@ struct mask_job {
       options.at = view->branches();
     }
     const fisher squares(exec, m.model, from, tell, options);
-    return score.starts_with("neuron") ? top_k(neuron(squares), best) : top_k(squares, best);
+    return score.starts_with("neuron") ? chosen(neuron(squares), best) : chosen(squares, best);
   }
 
   // Traces say how many entries each matrix gets; gradients, or sizes where the family has no reverse
@@ -190,8 +206,8 @@ struct mask_job {
       best.per = scope::tensor;
     }
     return m.model.config().family == llama_family::name
-               ? top_k(fisher(exec, m.model, from, tell), best)
-               : top_k(magnitude(tensors), best);
+               ? chosen(fisher(exec, m.model, from, tell), best)
+               : chosen(magnitude(tensors), best);
   }
 
   // The mean loss of the samples as a function of what is added to the weights.

@@ -7,15 +7,20 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cli/program.hpp"
 #include "io/temporary_folder.hpp"
 #include "model/tiny_hf.hpp"
 #include "model/tiny_llama.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/open_model_file.hpp"
+#include "zoq/io/safetensors.hpp"
 #include "zoq/model/llama.hpp"
 
 namespace {
@@ -169,6 +174,88 @@ TEST_CASE("quantize: dense and sparse of a Hugging Face folder, from mask to mea
   CHECK(run(command).err.find("--force replaces it") != std::string::npos);
   std::filesystem::remove(out);
   CHECK(run(command).err.find(out + ".kept.safetensors: is there already") != std::string::npos);
+}
+
+TEST_CASE("quantize: scores that mask saved say what matters") {
+  const workshop w;
+  std::string words;
+  for (int i = 0; i < 300; ++i) {
+    words += "word" + std::to_string(i * i % 97) + " ";
+  }
+  const std::string text = w.folder / "text.txt", scores = w.folder / "scores.safetensors",
+                    places = w.folder / "places.safetensors";
+  put(text, words);
+  arguments score = {"mask",     "--model", w.model,     "--text", text,    "--samples", "4",
+                     "--length", "16",      "--density", "0.01",   "--out", places};
+  REQUIRE(run(score).code == 0);
+  const std::string plain_mask = contents(places);
+  score.insert(score.end(), {"--save-scores", scores});
+  REQUIRE(run(score).code == 0);
+  CHECK(contents(places) == plain_mask);
+
+  // Every matrix of a linear layer, none negative; places that were chosen have the largest.
+  const auto file = zoq::safetensors_file::open(scores);
+  const zoq::llama model = zoq::llama::open(w.model);
+  CHECK(file.metadata("score") == "fisher");
+  CHECK(file.metadata("model") == model.hash());
+  const zoq::mask mask = zoq::read_mask(places);
+  CHECK(file.tensors().size() == mask.tensors.size());
+  for (const zoq::tensor_mask& t : mask.tensors) {
+    std::vector<float> values = file.values<float>(t.tensor);
+    CHECK(static_cast<index_t>(values.size()) == t.rows * t.columns);
+    float least = values[static_cast<std::size_t>(t.index[0])];
+    for (const std::int32_t place : t.index) {
+      least = std::min(least, values[static_cast<std::size_t>(place)]);
+    }
+    CHECK(std::count_if(values.begin(), values.end(), [&](float v) { return v > least; }) <
+          static_cast<std::ptrdiff_t>(t.index.size()));
+    CHECK(*std::min_element(values.begin(), values.end()) >= 0);
+  }
+
+  // With them the sum of score times squared error is smaller, and that of squared errors larger.
+  const auto errors = [&](const arguments& more) {
+    const std::string out = w.folder / "lut.safetensors";
+    arguments command = {"quantize", "--model", w.model,   "--format", "lut3",
+                         "--out",    out,       "--force", "--json"};
+    command.insert(command.end(), more.begin(), more.end());
+    const finished done = run(command);
+    INFO(done.err);
+    REQUIRE(done.code == 0);
+    const zoq::llama made = zoq::llama::from(zoq::open_model_file(out));
+    double weighted = 0;
+    for (const zoq::model_tensor& t : model.tensors()) {
+      if (file.find(t.name) == nullptr) {
+        continue;
+      }
+      const std::vector<float> matters = file.values<float>(t.name);
+      const auto& now = made.tensor(zoq::find_tensor(made.tensors(), t.name)).weight;
+      std::vector<float> x(static_cast<std::size_t>(t.weight.columns())), y(x.size());
+      for (index_t o = 0; o < t.weight.rows(); ++o) {
+        t.weight.visit([&](const auto& m) { zoq::decode_row(m, o, x.data()); });
+        now.visit([&](const auto& m) { zoq::decode_row(m, o, y.data()); });
+        for (std::size_t c = 0; c < x.size(); ++c) {
+          const double d = static_cast<double>(y[c]) - static_cast<double>(x[c]);
+          weighted +=
+              d * d * static_cast<double>(matters[static_cast<std::size_t>(o) * x.size() + c]);
+        }
+      }
+    }
+    return std::pair(weighted, done.json()["error"].get<double>());
+  };
+  const auto [plain, plain_error] = errors({});
+  const auto [fitted, fitted_error] = errors({"--importance", scores});
+  CHECK(fitted < plain);
+  CHECK(fitted_error > plain_error);
+
+  // One of another shape is refused.
+  const std::string other = w.folder / "other.gguf";
+  auto config = zoq::test::small_config();
+  config.feed_forward = 192;
+  tiny_llama({.config = config}).write_with_tokenizer(other);
+  const finished refused = run({"quantize", "--model", other, "--format", "lut3", "--importance",
+                                scores, "--out", w.folder / "no.safetensors"});
+  CHECK(refused.code == 1);
+  CHECK(refused.err.find("is not of the model's shape") != std::string::npos);
 }
 
 TEST_CASE("quantize: a file in the way stays, unless --force") {

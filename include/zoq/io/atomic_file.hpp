@@ -63,15 +63,17 @@ class atomic_file {
   /// Appends `bytes`. Throws `error`, naming the file and the cause, e.g. a full disk. Unbuffered:
   /// many small pieces are better joined first.
   void write(std::span<const std::byte> bytes) {
-    require(descriptor_ >= 0, path_, ": written after the end");
-    while (!bytes.empty()) {
-      const ssize_t n = ::write(descriptor_, bytes.data(), bytes.size());
-      if (n < 0 && errno == EINTR) {
-        continue;
-      }
-      require(n > 0, path_, ": cannot write: ", std::strerror(n < 0 ? errno : EIO));
-      bytes = bytes.subspan(static_cast<std::size_t>(n));
-    }
+    put(bytes, [this](std::span<const std::byte> rest) {
+      return ::write(descriptor_, rest.data(), rest.size());
+    });
+  }
+  /// Writes `bytes` from byte `offset` on, in any order: appending goes on where it was. Throws likewise.
+  void write_at(index_t offset, std::span<const std::byte> bytes) {
+    put(bytes, [this, &offset](std::span<const std::byte> rest) {
+      const ssize_t n = ::pwrite(descriptor_, rest.data(), rest.size(), static_cast<off_t>(offset));
+      offset += n > 0 ? n : 0;
+      return n;
+    });
   }
   void write(std::string_view chars) {
     write(std::as_bytes(std::span<const char>(chars.data(), chars.size())));
@@ -89,6 +91,20 @@ class atomic_file {
   }
 
  private:
+  // All bytes, by as many calls of some(rest) as it takes; it returns what it wrote.
+  template <class Some>
+  void put(std::span<const std::byte> bytes, const Some& some) {
+    require(descriptor_ >= 0, path_, ": written after the end");
+    while (!bytes.empty()) {
+      const ssize_t n = some(bytes);
+      if (n < 0 && errno == EINTR) {
+        continue;
+      }
+      require(n > 0, path_, ": cannot write: ", std::strerror(n < 0 ? errno : EIO));
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+    }
+  }
+
   static bool flush(int descriptor) {
     int result = 0;
     do {

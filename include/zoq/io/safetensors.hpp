@@ -247,12 +247,16 @@ struct safetensor_source {
       make;  // calls the sink with the next bytes, as often as it likes
 };
 
-/// Writes the tensors in the order given, one after another, whole or not at all: the same input gives
-/// the same bytes. Throws `error`, naming file and tensor, on an unknown dtype, bytes that do not fit
-/// the shape, or a name that comes twice or is no UTF-8, what atomic_file throws, and what `make`
-/// throws.
-inline void stream_safetensors(const std::string& path, std::span<const safetensor_source> tensors,
-                               const safetensors_file::strings& metadata = {}) {
+namespace detail {
+
+/// The first bytes of a file of these tensors, padded, and where each begins in it; at last where it
+/// ends. Throws as stream_safetensors does.
+struct safetensors_head {
+  std::string bytes;
+  std::vector<index_t> begin;  // [tensors + 1]
+};
+inline safetensors_head head_of(const std::string& path, std::span<const safetensor_source> tensors,
+                                const safetensors_file::strings& metadata) {
   const auto quoted = [&](const std::string& s) {
     require(first_invalid_utf8(s) < 0, path, ": \"", printable(s), "\" is no UTF-8");
     return nlohmann::json(s).dump();
@@ -266,31 +270,46 @@ inline void stream_safetensors(const std::string& path, std::span<const safetens
     header += "}";
   }
   std::set<std::string_view> names = {"__metadata__"};
-  std::vector<index_t> sizes;
-  index_t end = 0;
+  std::vector<index_t> begin = {0};
   for (const safetensor_source& t : tensors) {
     const std::string where = path + ": tensor " + printable(t.name);
     require(names.insert(t.name).second, where, " comes twice");
-    sizes.push_back(detail::checked_bytes(t.dtype, t.shape, where));
+    const index_t end = begin.back() + checked_bytes(t.dtype, t.shape, where);
     header += text(header.back() == '{' ? "" : ",", quoted(t.name), ":{\"dtype\":\"", t.dtype,
-                   "\",\"shape\":", nlohmann::json(t.shape).dump(), ",\"data_offsets\":[", end, ",",
-                   end + sizes.back(), "]}");
-    end += sizes.back();
+                   "\",\"shape\":", nlohmann::json(t.shape).dump(), ",\"data_offsets\":[",
+                   begin.back(), ",", end, "]}");
+    begin.push_back(end);
   }
   header += "}";
   header.append((8 - header.size() % 8) % 8, ' ');
   const auto length = static_cast<std::uint64_t>(header.size());
   header.insert(0, reinterpret_cast<const char*>(&length), sizeof length);
+  for (index_t& b : begin) {
+    b += static_cast<index_t>(header.size());
+  }
+  return {std::move(header), std::move(begin)};
+}
+
+}  // namespace detail
+
+/// Writes the tensors in the order given, one after another, whole or not at all: the same input gives
+/// the same bytes. Throws `error`, naming file and tensor, on an unknown dtype, bytes that do not fit
+/// the shape, or a name that comes twice or is no UTF-8, what atomic_file throws, and what `make`
+/// throws.
+inline void stream_safetensors(const std::string& path, std::span<const safetensor_source> tensors,
+                               const safetensors_file::strings& metadata = {}) {
+  const detail::safetensors_head head = detail::head_of(path, tensors, metadata);
   atomic_file file(path);
-  file.write(header);
-  for (std::size_t n = 0; n < sizes.size(); ++n) {
+  file.write(head.bytes);
+  for (std::size_t n = 0; n < tensors.size(); ++n) {
+    const index_t wanted = head.begin[n + 1] - head.begin[n];
     index_t written = 0;
     tensors[n].make([&](std::span<const std::byte> bytes) {
       written += static_cast<index_t>(bytes.size());
       file.write(bytes);
     });
-    require(written == sizes[n], path, ": tensor ", printable(tensors[n].name), " has ", written,
-            " bytes, its shape needs ", sizes[n]);
+    require(written == wanted, path, ": tensor ", printable(tensors[n].name), " has ", written,
+            " bytes, its shape needs ", wanted);
   }
   file.commit();
 }
