@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every policy that `zoq policies` lists has its page in the one form, its test, and its benchmark.
 
-    check_policies.py ZOQ ROOT [POLICY_BENCH]
+    check_policies.py ZOQ ROOT [BENCHMARK ...]
 
 Prints what is missing and ends with 1 if anything is.
 """
@@ -46,9 +46,10 @@ def page_faults(page, name, root):
 def main():
     zoq, root = sys.argv[1], Path(sys.argv[2])
     listed = json.loads(subprocess.run([zoq, "policies", "--json"], check=True, text=True, capture_output=True).stdout)
-    timed = ""
-    if len(sys.argv) > 3:
-        timed = subprocess.run([sys.argv[3], "--benchmark_list_tests"], check=True, text=True, capture_output=True).stdout
+    timed = "".join(
+        subprocess.run([bench, "--benchmark_list_tests"], check=True, text=True, capture_output=True).stdout
+        for bench in sys.argv[3:]
+    )
     faults, count = [], 0
     for slot, policies in listed.items():
         names = [p["name"] for p in policies]
@@ -56,8 +57,9 @@ def main():
         for name in names:
             page = root / "docs" / "policies" / slot / f"{name}.md"
             faults += [f"{slot} {name}: {fault}" for fault in page_faults(page, name, root)]
-            if len(sys.argv) > 3 and not re.search(rf"^{slot}/{re.escape(name)}(/|$)", timed, re.MULTILINE):
-                faults.append(f"{slot} {name}: policy_bench does not time it")
+            begin = {"mask": "score/", "format": ""}.get(slot, slot + "/")  # as the benchmarks name them
+            if timed and not re.search(rf"^{begin}{re.escape(name)}(/|$)", timed, re.MULTILINE):
+                faults.append(f"{slot} {name}: no benchmark times it")
         for page in (root / "docs" / "policies" / slot).glob("*.md"):
             if page.stem not in names:
                 faults.append(f"{slot}: the page {page.name} is of no listed policy")
