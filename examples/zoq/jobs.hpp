@@ -120,7 +120,7 @@ struct mask_job {
   using result = mask;
   const opened_model& m;
   const mask_options& how;
-  const mask_samples& samples;
+  mask_samples& samples;
   const zoq::tuned_values* at;  // null: the base
   std::function<void(index_t done, index_t all)> tell;
   safetensors_file::strings about = {};  // what the scores are made from
@@ -140,6 +140,10 @@ struct mask_job {
       return chosen(random_score(tensors, how.seed), best);
     }
     if (how.of_rows()) {
+      if (samples.task.objective.refers()) {
+        auto pass = forward_of(exec, m.model);
+        set_references(pass, samples.task.objective, samples.task.rows);
+      }
       return by_samples(exec, task_samples{samples.task.rows, samples.task.objective}, best);
     }
     return by_samples(exec, text_samples{samples.windows}, best);

@@ -241,10 +241,17 @@ TEST_CASE("policies: wrong names and settings are wrong usage, with the choices 
 }
 
 TEST_CASE(
-    "eval: preferences are compared with the untuned model, which loses log 2 against itself") {
+    "eval, mask: preferences are compared with the untuned model, which loses log 2 against "
+    "itself") {
   const workshop w;
   const finished done = run({"eval", "--model", w.model, "--data", w.rows(preferences), "--json"});
   INFO(done.err);
   REQUIRE(done.code == 0);
   CHECK(done.json()["loss"].get<double>() == doctest::Approx(0.6931471805599453));
+  const finished chosen =
+      run({"mask", "--model", w.model, "--score", "fisher-task", "--data",
+           w.folder / "rows/test.jsonl", "--out", w.folder / "mask.safetensors", "--json"});
+  INFO(chosen.err);
+  REQUIRE(chosen.code == 0);
+  CHECK(chosen.json()["count"].get<long>() > 0);
 }
