@@ -149,7 +149,8 @@ TEST_CASE("subzero: the factors' columns are orthonormal") {
 }
 
 TEST_CASE(
-    "direction_at: a frame for every `refresh` steps, of the run's seed, and others stay as they are") {
+    "direction_at: a frame for every `refresh` steps, of the run's seed, and others stay as they "
+    "are") {
   const auto frame = [](seed_t run, std::uint64_t step) {
     return std::get<lozo>(zoq::direction_at(lozo{.refresh = 50}, run, step)).frame;
   };

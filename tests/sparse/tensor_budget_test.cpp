@@ -52,7 +52,8 @@ TEST_CASE(
   CHECK(counts({}, 0).empty());
 }
 
-TEST_CASE("tensor_budget: the sum is k whatever the scores, and no tensor has more than its entries") {
+TEST_CASE(
+    "tensor_budget: the sum is k whatever the scores, and no tensor has more than its entries") {
   for (zoq::seed_t seed = 0; seed < 200; ++seed) {
     std::vector<tensor_score> tensors;
     index_t entries = 0;
