@@ -194,6 +194,7 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   options.source = rows.empty() ? text_file : rows;
   require_option(rows.empty() || options.of_rows(), "--data", rows + " is no .jsonl file");
   options.validate();
+  require_option(options.save_scores != out, "--save-scores", out + " is the mask's file");
 
   const interrupt asked;
   const opened_model m(common.model);

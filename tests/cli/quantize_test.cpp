@@ -192,6 +192,8 @@ TEST_CASE("quantize: scores that mask saved say what matters") {
   score.insert(score.end(), {"--save-scores", scores});
   REQUIRE(run(score).code == 0);
   CHECK(contents(places) == plain_mask);
+  score.back() = places;
+  CHECK(run(score).code == 2);
 
   // Every matrix of a linear layer, none negative; places that were chosen have the largest.
   const auto file = zoq::safetensors_file::open(scores);
