@@ -5,8 +5,8 @@
 #include <map>
 #include <zoq/data/row_order.hpp>
 #include <zoq/data/windows.hpp>
+#include <zoq/io/dense_mask_file.hpp>
 #include <zoq/io/mapped_file.hpp>
-#include <zoq/io/mask_file.hpp>
 #include <zoq/score/scores.hpp>
 #include <zoq/sparse/top_k.hpp>
 
@@ -174,7 +174,7 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   for (const score_entry& s : score_entries) {
     names.emplace_back(s.name);
   }
-  std::string text_file, rows, delta_file;
+  std::string text_file, rows, delta_file, form = "zoq";
   app.add_option("--text", text_file, "General text that the score sees");
   app.add_option("--data", rows, "Rows that the score sees, a file of JSON lines");
   app.add_option("--delta", delta_file, "Tuned values to put on the model before it is scored");
@@ -186,6 +186,12 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--out", out, "The mask, a safetensors file")->required();
+  app.add_option(
+         "--form", form,
+         "zoq's own, or for other tools: a boolean for every weight, under the names of GGUF or of "
+         "Hugging Face")
+      ->check(CLI::IsMember({"zoq", "gguf", "hf"}))
+      ->capture_default_str();
   app.add_option("--save-scores", options.save_scores,
                  "Write the scores of all weights too, a safetensors file: quantize --importance");
   parse();
@@ -201,7 +207,12 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   const zoq::tuned_values at = values_for(m, delta_file);
   const mask made = choose_mask(common, m, options, &at);
   require(made.count() > 0, "the mask has no places: the density is too small");
-  write_mask(out, made);
+  if (form == "zoq") {
+    write_mask(out, made);
+  } else {
+    const decoder_config& c = m.model.config();
+    write_dense_mask(out, made, {form == "hf" ? naming::hf : naming::gguf, c.heads, c.kv_heads});
+  }
 
   const index_t all = linear_weights(m.model.tensors());
   const double share = static_cast<double>(made.count()) / static_cast<double>(all);

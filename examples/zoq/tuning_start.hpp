@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 #include <variant>
-#include <zoq/io/mask_file.hpp>
+#include <zoq/io/dense_mask_file.hpp>
 #include <zoq/model/target.hpp>
 #include <zoq/sparse/algebra.hpp>
 #include <zoq/view/values_file.hpp>
@@ -75,7 +75,8 @@ class tuning_start {
   }
 
   [[nodiscard]] mask read_for_model(const std::string& path) const {
-    mask out = read_mask(path);
+    mask out = read_any_mask(
+        path, {.heads = m_.model.config().heads, .kv_heads = m_.model.config().kv_heads});
     require_model(out, start_.model_hash, path);
     return out;
   }

@@ -223,6 +223,23 @@ TEST_CASE("policies: tuned values are a start, with another mask beside theirs")
   CHECK(made.code == 0);
 }
 
+TEST_CASE("policies: a mask goes out to other tools and comes in from them") {
+  const workshop w;
+  const std::string out = w.folder / "mask.safetensors";
+  std::vector<std::string> hashes;
+  for (const char* form : {"zoq", "gguf", "hf"}) {
+    CAPTURE(form);
+    const finished made = run({"mask", "--model", w.model, "--score", "random", "--density", "0.01",
+                               "--form", form, "--out", out});
+    INFO(made.err);
+    CHECK(made.code == 0);
+    CHECK(run(w.finetune({"--mask", out})).code == 0);
+    hashes.push_back(zoq::test::contents(w.folder / "run/delta.safetensors"));
+  }
+  CHECK(hashes[0] == hashes[1]);
+  CHECK(hashes[0] == hashes[2]);
+}
+
 TEST_CASE("policies: wrong names and settings are wrong usage, with the choices named") {
   const workshop w;
   const auto refused = [&](const arguments& options, const char* said) {

@@ -23,6 +23,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/io/hf_names.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/io/safetensors.hpp"
 #include "zoq/sparse/mask.hpp"
@@ -37,57 +38,10 @@ struct dense_mask_options {
   index_t kv_heads = 0;         // of keys
 };
 
-namespace detail {
-
-struct matrix_names {
-  std::string_view gguf, hf;
-};
-inline constexpr matrix_names layer_matrices[] = {
-    {"attn_q", "self_attn.q_proj"}, {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"}, {"attn_output", "self_attn.o_proj"},
-    {"ffn_gate", "mlp.gate_proj"},  {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"}};
-inline constexpr matrix_names outer_matrices[] = {
-    {"token_embd.weight", "model.embed_tokens.weight"}, {"output.weight", "lm_head.weight"}};
-
-/// `name` in the other naming, by from and to; empty when it is not one of these.
-inline std::string translated(std::string_view name, std::string_view matrix_names::*from,
-                              std::string_view matrix_names::*to, std::string_view layer_from,
-                              std::string_view layer_to) {
-  for (const matrix_names& m : outer_matrices) {
-    if (m.*from == name) {
-      return std::string(m.*to);
-    }
-  }
-  constexpr std::string_view end = ".weight";
-  if (!name.starts_with(layer_from) || !name.ends_with(end)) {
-    return {};
-  }
-  name = name.substr(layer_from.size(), name.size() - layer_from.size() - end.size());
-  const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-  if (digits == 0 || digits == name.size() || name[digits] != '.') {
-    return {};
-  }
-  for (const matrix_names& m : layer_matrices) {
-    if (m.*from == name.substr(digits + 1)) {
-      return std::string(layer_to) + std::string(name.substr(0, digits)) + "." +
-             std::string(m.*to) + std::string(end);
-    }
-  }
-  return {};
-}
-
-}  // namespace detail
-
 /// "blk.3.attn_q.weight" of "model.layers.3.self_attn.q_proj.weight"; empty for other names.
 inline std::string gguf_name_of(std::string_view hf) {
-  using names = detail::matrix_names;
-  return detail::translated(hf, &names::hf, &names::gguf, "model.layers.", "blk.");
-}
-/// The reverse.
-inline std::string hf_name_of(std::string_view gguf) {
-  using names = detail::matrix_names;
-  return detail::translated(gguf, &names::gguf, &names::hf, "blk.", "model.layers.");
+  const auto places = hf_places("llama", hf);
+  return places.has_value() && places->size() == 1 ? places->front().name : std::string();
 }
 
 namespace detail {
@@ -132,8 +86,8 @@ inline mask read_dense_mask(const std::string& path, const dense_mask_options& o
     }
     const std::string of_hf = gguf_name_of(t.name);
     const std::string name = of_hf.empty() ? t.name : of_hf;
-    require(!hf_name_of(name).empty() || !of_hf.empty() || t.name.starts_with("blk."), path,
-            ": tensor ", t.name, " is not known by this name");
+    require(!hf_name_of("llama", name).empty() || !of_hf.empty() || t.name.starts_with("blk."),
+            path, ": tensor ", t.name, " is not known by this name");
     const index_t heads = of_hf.empty() ? 0 : detail::turned_heads(name, t.shape[0], options, path);
     tensor_mask one{name, t.shape[0], t.shape[1], {}};
     for (index_t row = 0; row < one.rows; ++row) {
@@ -166,7 +120,7 @@ inline void write_dense_mask(const std::string& path, const mask& m,
   std::vector<safetensor> tensors;
   for (const tensor_mask& t : m.tensors) {
     const bool to_hf = options.names == naming::hf;
-    const std::string name = to_hf ? hf_name_of(t.tensor) : t.tensor;
+    const std::string name = to_hf ? hf_name_of("llama", t.tensor) : t.tensor;
     require(!name.empty(), path, ": ", t.tensor, " has no name in Hugging Face's Llama family");
     const index_t heads = to_hf ? detail::turned_heads(t.tensor, t.rows, options, path) : 0;
     std::vector<std::byte>& bytes = all.emplace_back(static_cast<std::size_t>(t.rows * t.columns));

@@ -125,4 +125,30 @@ inline std::optional<std::vector<hf_place>> hf_places(std::string_view family,
   return out.empty() ? std::nullopt : std::optional(out);
 }
 
+/// The reverse, of a tensor that goes to one place as it is; empty for others.
+inline std::string hf_name_of(std::string_view family, std::string_view name) {
+  const detail::hf_names known = detail::hf_names_of(family);
+  constexpr std::string_view block = "blk.", ending = ".weight";
+  if (!name.ends_with(ending)) {
+    return {};
+  }
+  std::string out;
+  const bool of_layer = name.starts_with(block);
+  name.remove_suffix(ending.size());
+  if (of_layer) {
+    const std::size_t dot = name.find('.', block.size());
+    if (dot == std::string_view::npos) {
+      return {};
+    }
+    out.append(known.layer).append(name.substr(0, dot + 1).substr(block.size()));
+    name.remove_prefix(dot + 1);
+  }
+  for (const detail::hf_name& n : of_layer ? known.of_layer : known.whole) {
+    if (n.ours == name && n.what == hf_place::take::all) {
+      return out.append(n.theirs).append(ending);
+    }
+  }
+  return {};
+}
+
 }  // namespace zoq
