@@ -71,15 +71,13 @@ class finetuning {
     const auto start = std::chrono::steady_clock::now();
     const std::string source = folder_ / "trajectory.jsonl";
     settings_ = describe();
-    if (o_.given_epsilon().has_value()) {
-      set_epsilon(*o_.given_epsilon());
-    }
     if (folder_.resumes()) {
       earlier_ = read_trajectory(source);
-      require_same_settings(source);
     }
-    if (!o_.given_epsilon().has_value()) {  // measured below, unless the run has measured it
-      set_epsilon(earlier_.settings.value("epsilon", 5e-3));
+    // Measured below where it is not given, unless the run has measured it.
+    set_epsilon(o_.given_epsilon().value_or(earlier_.settings.value("epsilon", 5e-3)));
+    if (folder_.resumes()) {
+      require_same_settings(source);
     }
     start_.find(folder_.resumes() ? folder_ / "mask.safetensors" : "");
     const double mask_seconds = seconds_since(start);

@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -221,6 +222,19 @@ TEST_CASE("policies: tuned values are a start, with another mask beside theirs")
                              "0.01", "--out", w.folder / "mask.safetensors"});
   INFO(made.err);
   CHECK(made.code == 0);
+}
+
+TEST_CASE(
+    "policies: a run whose epsilon was measured goes on, and a finished one is measured again") {
+  const workshop w;
+  arguments first = w.finetune({"--mask", "random", "--density", "0.01"});
+  CHECK(run(first).code == 0);
+  const std::string delta = zoq::test::contents(w.folder / "run/delta.safetensors");
+  std::replace(first.begin(), first.end(), std::string("--force"), std::string("--resume"));
+  const finished again = run(first);
+  INFO(again.err);
+  CHECK(again.code == 0);
+  CHECK(zoq::test::contents(w.folder / "run/delta.safetensors") == delta);
 }
 
 TEST_CASE("policies: a mask goes out to other tools and comes in from them") {

@@ -12,6 +12,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -240,11 +241,11 @@ class stepper {
       clip_derivatives(g, how_.clip);
     }
     clear(exec_, gradient_.view(1, k));
-    any_direction earlier = direction_;
+    std::optional<any_direction> earlier;  // what a direction computed may be large: rarely needed
     for (const term& t : g.terms) {
       const bool now = t.step == term::this_step;
       if (!now) {
-        earlier = direction_at(std::move(earlier), how_.seed, t.step);
+        earlier = direction_at(earlier ? *std::move(earlier) : direction_, how_.seed, t.step);
       }
       std::visit(
           [&](const auto& z) {
@@ -252,7 +253,7 @@ class stepper {
             exec_.for_each(blocks, add_term_block<std::decay_t<decltype(field)>>{
                                        field, t.weight, t.shape, gradient_.data(), k, order_.key});
           },
-          now ? direction_ : earlier);
+          now ? direction_ : *earlier);
     }
     if (how_.clip_norm > 0) {
       const double norm = std::sqrt(exec_.sum(k, square_of{gradient_.data()}));
