@@ -25,6 +25,7 @@ TEST_CASE("tensors: found by name, only the matrices of linear layers are counte
   CHECK(zoq::find_tensor(all, "b") == 3);
   CHECK(zoq::find_tensor(all, "c") == -1);
   CHECK(zoq::find_tensor({}, "a") == -1);
+  CHECK(zoq::linear_matrices(all) == 2);
   CHECK(zoq::linear_weights(all) == 2 * 96);
   CHECK(zoq::linear_weights({}) == 0);
 }

@@ -50,9 +50,7 @@ struct fzoo {
       return false;
     }
     wanted.push_back({});
-    for (int p = 0; p < probes; ++p) {
-      wanted.push_back({.seed = probe_seed(at, p), .scale = epsilon});
-    }
+    detail::push_points(wanted, at, epsilon, probes);
     return true;
   }
 

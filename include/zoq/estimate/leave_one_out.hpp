@@ -47,9 +47,7 @@ struct leave_one_out {
     if (!answers.empty()) {
       return false;
     }
-    for (int p = 0; p < probes; ++p) {
-      wanted.push_back({.seed = probe_seed(at, p), .scale = epsilon});
-    }
+    detail::push_points(wanted, at, epsilon, probes);
     return true;
   }
 

@@ -48,6 +48,22 @@ inline void push_pair(std::vector<query>& wanted, query q) {
   wanted.push_back(q);
 }
 
+/// The pairs of a step's probes: 2 `probes` queries.
+inline void push_pairs(std::vector<query>& wanted, const step_info& at, double epsilon,
+                       int probes) {
+  for (int p = 0; p < probes; ++p) {
+    push_pair(wanted, {.seed = probe_seed(at, p), .scale = epsilon});
+  }
+}
+
+/// One point of each of a step's probes: `probes` queries.
+inline void push_points(std::vector<query>& wanted, const step_info& at, double epsilon,
+                        int probes) {
+  for (int p = 0; p < probes; ++p) {
+    wanted.push_back({.seed = probe_seed(at, p), .scale = epsilon});
+  }
+}
+
 /// The slope of pair i, whose losses are the answers 2 i and 2 i + 1.
 inline double slope_of_pair(std::span<const answer> answers, std::size_t i, double epsilon) {
   return (answers[2 * i].loss - answers[2 * i + 1].loss) / (2 * epsilon);

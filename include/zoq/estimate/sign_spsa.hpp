@@ -45,9 +45,7 @@ struct sign_spsa {
     if (!answers.empty()) {
       return false;
     }
-    for (int p = 0; p < probes; ++p) {
-      detail::push_pair(wanted, {.seed = probe_seed(at, p), .scale = epsilon});
-    }
+    detail::push_pairs(wanted, at, epsilon, probes);
     return true;
   }
 

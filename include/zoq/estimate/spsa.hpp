@@ -42,9 +42,7 @@ struct spsa {
     if (!answers.empty()) {
       return false;
     }
-    for (int p = 0; p < probes; ++p) {
-      detail::push_pair(wanted, {.seed = probe_seed(at, p), .scale = epsilon});
-    }
+    detail::push_pairs(wanted, at, epsilon, probes);
     return true;
   }
 
@@ -52,10 +50,11 @@ struct spsa {
   void tell(const X&, const step_info& at, state&, std::span<const query> asked,
             std::span<const answer> answers, gradient& g) const {
     detail::require_finite(at, answers);
-    for (std::size_t p = 0; p + 1 < answers.size(); p += 2) {
-      g.slope = (answers[p].loss - answers[p + 1].loss) / (2 * epsilon);
-      g.loss += (answers[p].loss + answers[p + 1].loss) / static_cast<double>(answers.size());
-      g.terms.push_back({asked[p].seed, g.slope / probes});
+    for (std::size_t p = 0; 2 * p < answers.size(); ++p) {
+      g.slope = detail::slope_of_pair(answers, p, epsilon);
+      g.loss +=
+          (answers[2 * p].loss + answers[2 * p + 1].loss) / static_cast<double>(answers.size());
+      g.terms.push_back({asked[2 * p].seed, g.slope / probes});
     }
   }
 };
@@ -84,9 +83,7 @@ struct spsa_one_sided {
       return false;
     }
     wanted.push_back({});  // the shared base
-    for (int p = 0; p < probes; ++p) {
-      wanted.push_back({.seed = probe_seed(at, p), .scale = epsilon});
-    }
+    detail::push_points(wanted, at, epsilon, probes);
     return true;
   }
 

@@ -126,6 +126,19 @@ class family_metadata {
     return {all.begin(), all.end()};
   }
 
+  /// What families with rotary positions and RMS norms have alike: context, vocabulary, the rotary base and
+  /// epsilon. Throws as `validate` and `require_plain_rotary` do.
+  void read_rotary_and_rms(decoder_config& c) const {
+    c.context = size("context_length");
+    c.vocabulary = file_.matrix("token_embd.weight").rows();
+    if (has("rope.freq_base")) {
+      c.rope_base = number("rope.freq_base");
+    }
+    c.norm_epsilon = static_cast<float>(number("attention.layer_norm_rms_epsilon"));
+    c.validate(file_.path());
+    require_plain_rotary(c.head_size);
+  }
+
   /// Throws unless rotary positions turn whole heads of `head_size`, without scaling.
   void require_plain_rotary(index_t head_size) const {
     if (has("rope.dimension_count")) {

@@ -30,16 +30,9 @@ struct llama_family {
     require(c.heads > 0, file.path(), ": ", in.key("attention.head_count"), " is 0");
     c.head_size = in.size("attention.key_length", c.hidden / c.heads);
     c.feed_forward = in.size("feed_forward_length");
-    c.context = in.size("context_length");
-    c.vocabulary = file.matrix("token_embd.weight").rows();
-    if (in.has("rope.freq_base")) {
-      c.rope_base = in.number("rope.freq_base");
-    }
-    c.norm_epsilon = static_cast<float>(in.number("attention.layer_norm_rms_epsilon"));
     // A reader's own key: Hugging Face keeps the two coordinates of a pair half a head apart.
     c.rotary_halves = file.has("zoq.rotary_halves") && file.get_bool("zoq.rotary_halves");
-    c.validate(file.path());
-    in.require_plain_rotary(c.head_size);
+    in.read_rotary_and_rms(c);
     return c;
   }
 

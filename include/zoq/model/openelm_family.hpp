@@ -36,14 +36,7 @@ struct openelm_family {
     }
     c.set_layers(std::move(all));
     c.head_size = in.size("attention.key_length");
-    c.context = in.size("context_length");
-    c.vocabulary = file.matrix("token_embd.weight").rows();
-    if (in.has("rope.freq_base")) {
-      c.rope_base = in.number("rope.freq_base");
-    }
-    c.norm_epsilon = static_cast<float>(in.number("attention.layer_norm_rms_epsilon"));
-    c.validate(file.path());
-    in.require_plain_rotary(c.head_size);
+    in.read_rotary_and_rms(c);
     return c;
   }
 

@@ -68,6 +68,15 @@ inline index_t layer_of(std::string_view name) {
   return at > 4 && at < name.size() && name[at] == '.' ? layer : -1;
 }
 
+/// Matrices of linear layers.
+inline index_t linear_matrices(std::span<const model_tensor> tensors) {
+  index_t n = 0;
+  for (const model_tensor& t : tensors) {
+    n += t.role == tensor_role::linear ? 1 : 0;
+  }
+  return n;
+}
+
 /// Weights in the matrices of linear layers.
 inline index_t linear_weights(std::span<const model_tensor> tensors) {
   index_t n = 0;

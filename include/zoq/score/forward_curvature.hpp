@@ -16,7 +16,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -81,8 +80,7 @@ class forward_curvature {
     moved_tensor<X> moved(exec_, tensors_);
     buffer<float, typename X::space> sums;
     std::vector<float> scores;
-    const auto linear = std::count_if(tensors_.begin(), tensors_.end(),
-                                      [](const auto& t) { return t.role == tensor_role::linear; });
+    const index_t linear = linear_matrices(tensors_);
     index_t done = 0;
     const auto probes = static_cast<double>(options_.probes);
     const auto epsilon = static_cast<float>(options_.epsilon);

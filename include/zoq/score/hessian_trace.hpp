@@ -14,7 +14,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -76,8 +75,7 @@ class hessian_trace {
     std::vector<tensor_score> out;
     moved_tensor<X> moved(exec_, tensors_);
     const double base = loss_(branch_parts{});
-    const auto linear = std::count_if(tensors_.begin(), tensors_.end(),
-                                      [](const auto& t) { return t.role == tensor_role::linear; });
+    const index_t linear = linear_matrices(tensors_);
     const auto epsilon = static_cast<float>(options_.epsilon);
     const double square = static_cast<double>(epsilon) * static_cast<double>(epsilon);
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
