@@ -52,6 +52,9 @@ inline epsilon_options epsilon_options_for(index_t k) {
   return out;
 }
 
+/// As many branches in one pass as are worth their memory: values of each exist at the same time.
+constexpr index_t branches_for(index_t k) { return k > (index_t{1} << 25) ? 2 : 8; }
+
 template <executor X>
 class finetuning {
  public:
@@ -143,9 +146,6 @@ class finetuning {
             "/", file, ": the rows are of another kind than those of train.jsonl");
     return out;
   }
-
-  // As many as are worth their memory: values of each branch exist at the same time.
-  static index_t branches_for(index_t k) { return k > (index_t{1} << 25) ? 2 : 8; }
 
   void set_epsilon(double epsilon) {
     any_estimator::list e = o_.named_estimator();
