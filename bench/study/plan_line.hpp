@@ -24,27 +24,27 @@
 namespace zoq::study {
 
 struct plan_line {
-  std::string study, task, name;   // what it is for, which rows, and what tables call it
-  std::string kind = "tune";       // or "mask": what the mask keeps of other scores, without tuning
-  std::string model;               // a file, from the data folder; empty: --model
-  std::string view = "sparse";     //
-  std::string mask;                // SCORE, SCORE:FILE or a mask's file; empty: none
-  std::string mask_settings;       // of the score
-  std::string scope = "matrix";    // the share is of each matrix, or "global"
-  std::string start;               // values to start from, a file in the data folder
-  std::string against;             // of the kind "mask": the scores that the mask is held against
-  std::string layers, exclude;     // which tensors are tuned
-  std::string prompt_text;         // what a soft prompt begins as
-  std::string estimator = "spsa";  //
-  std::string optimizer = "sgd";   //
-  std::string direction = "gaussian";           //
-  std::string schedule = "constant";            //
-  std::string objective;                        // empty: what suits the rows
-  std::string compute = "f32";                  // what matrix products use; auto: what tuning uses
-  double density = 0.001;                       // share of the weights
-  double clip = 0, clip_norm = 0;               // 0: no limit
-  double stop_below = 0;                        // the run ends once the measured loss is below
-  std::optional<double> epsilon;                // none, "auto": measured
+  std::string study, task, name;       // what it is for, which rows, and what tables call it
+  std::string kind = "tune";           // or "mask" or "slopes": measures.hpp
+  std::string model;                   // a file, from the data folder; empty: --model
+  std::string view = "sparse";         //
+  std::string mask;                    // SCORE, SCORE:FILE or a mask's file; empty: none
+  std::string mask_settings;           // of the score
+  std::string scope = "matrix";        // the share is of each matrix, or "global"
+  std::string start;                   // values to start from, a file in the data folder
+  std::string against;                 // what it is held against: scores, or the other model's file
+  std::string layers, exclude;         // which tensors are tuned
+  std::string prompt_text;             // what a soft prompt begins as
+  std::string estimator = "spsa";      //
+  std::string optimizer = "sgd";       //
+  std::string direction = "gaussian";  //
+  std::string schedule = "constant";   //
+  std::string objective;               // empty: what suits the rows
+  std::string compute = "f32";         // what matrix products use; auto: what tuning uses
+  double density = 0.001;              // share of the weights
+  double clip = 0, clip_norm = 0;      // 0: no limit
+  double stop_below = 0;               // the run ends once the measured loss is below
+  std::optional<double> epsilon;       // none, "auto": measured
   index_t mask_samples = 0, mask_length = 128;  // as `zoq mask` has them
   index_t steps = 0, forwards = 0;  // one of them: steps, or losses of a batch that they may take
   index_t batch_size = 16;
@@ -148,8 +148,8 @@ inline plan_line read_plan_line(std::string_view line, const std::string& where)
   for (const std::string* one : {&out.study, &out.task, &out.name}) {
     require(!one->empty(), where, ": study, task and name must be given");
   }
-  require(out.kind == "tune" || out.kind == "mask", where, ": kind \"", out.kind,
-          "\", wanted tune or mask");
+  require(out.kind == "tune" || out.kind == "mask" || out.kind == "slopes", where, ": kind \"",
+          out.kind, "\", wanted tune, mask or slopes");
   require(out.steps == 0 || out.forwards == 0, where, ": steps and forwards are both given");
   require(out.shots == 0 || out.steps + out.forwards == 0, where,
           ": shots are for runs without steps");

@@ -24,6 +24,7 @@
 #include <zoq/view/layouts.hpp>
 
 #include "finetuning.hpp"
+#include "measures.hpp"
 #include "plan_line.hpp"
 #include "sources.hpp"
 
@@ -32,22 +33,6 @@ namespace zoq::study {
 /// Thrown when a run was ended from outside; its results are not kept.
 struct cut : std::runtime_error {
   using std::runtime_error::runtime_error;
-};
-
-/// The policies that a line names. Throws, naming slot and choices.
-struct policies {
-  any_estimator estimator;
-  any_optimizer optimizer;
-  any_direction direction;
-  any_schedule schedule;
-  any_view view;
-
-  explicit policies(const plan_line& line)
-      : estimator(policy_named<any_estimator::list>("estimator", line.estimator)),
-        optimizer(policy_named<any_optimizer::list>("optimizer", line.optimizer)),
-        direction(policy_named<any_direction>("direction", line.direction)),
-        schedule(policy_named<any_schedule>("schedule", line.schedule)),
-        view(policy_named<any_view>("view", line.view)) {}
 };
 
 /// The steps of a run, and the losses of a batch that they take.
@@ -87,6 +72,12 @@ inline run_length length_of(const plan_line& line) {
   return out;
 }
 
+/// Losses of a batch that the choice of an epsilon takes.
+inline index_t losses_of_choice() {
+  const auto flat = [](std::span<const query> asked) { return std::vector<double>(asked.size()); };
+  return choose_epsilon(flat).losses;
+}
+
 /// Rows of data that go through the model in a run: what its time grows with.
 inline index_t work_of(const plan_line& line, const run_length& length) {
   if (line.kind != "tune") {
@@ -95,7 +86,8 @@ inline index_t work_of(const plan_line& line, const run_length& length) {
   const index_t shown = line.eval_every > 0 && length.steps > 0
                             ? static_cast<index_t>(length.steps) / line.eval_every + 1
                             : 0;
-  return length.evaluations * line.batch_size + shown * line.eval_rows +
+  const index_t choosing = length.steps > 0 && !line.epsilon.has_value() ? losses_of_choice() : 0;
+  return (length.evaluations + choosing) * line.batch_size + shown * line.eval_rows +
          line.test_rows * (line.test_best ? 2 : 1);
 }
 
@@ -108,7 +100,9 @@ class runner {
 
   nlohmann::json operator()(const plan_line& line) {
     try {
-      return line.kind == "mask" ? kept_by_mask(line) : tuned(line);
+      return line.kind == "mask"     ? kept_by_mask(from_, line)
+             : line.kind == "slopes" ? slopes_beside(from_, line)
+                                     : tuned(line);
     } catch (const error& e) {
       return {{"refused", e.what()}};
     } catch (const CLI::Error& e) {
@@ -117,43 +111,6 @@ class runner {
   }
 
  private:
-  // Shares of the squared gradient, or of another score, that lie within the line's mask and within
-  // the best mask of as many entries; and how far both agree.
-  nlohmann::json kept_by_mask(const plan_line& line) {
-    const mask places = from_.places(line);
-    const stored_scores scores = from_.scores(line, line.against, line.against_seed);
-    const mask best = top_k(scores, {line.density, scope_named(line.scope)});
-    const auto sum_within = [](const mask& m, std::string_view tensor, std::span<const float> s) {
-      double sum = 0;
-      for (const tensor_mask& t : m.tensors) {
-        if (t.tensor == tensor) {
-          for (const std::int32_t i : t.index) {
-            sum += static_cast<double>(s[static_cast<std::size_t>(i)]);
-          }
-        }
-      }
-      return sum;
-    };
-    nlohmann::json tensors = nlohmann::json::array();
-    double all = 0, kept = 0, most = 0;
-    scores.visit([&](std::string_view tensor, index_t, index_t, std::span<const float> s) {
-      double sum = 0;
-      for (const float one : s) {
-        sum += static_cast<double>(one);
-      }
-      const double here = sum_within(places, tensor, s), own = sum_within(best, tensor, s);
-      tensors.push_back(
-          {std::string(tensor), sum > 0 ? here / sum : 0, sum > 0 ? own / sum : 0, sum});
-      all += sum;
-      kept += here;
-      most += own;
-    });
-    require(all > 0, "the scores of \"", line.against, "\" are all zero");
-    return {{"k", places.count()},     {"share_kept", kept / all},
-            {"share_own", most / all}, {"jaccard", jaccard(places, best)},
-            {"mask", places.hash()},   {"tensors", tensors}};
-  }
-
   nlohmann::json tuned(const plan_line& line) {
     policies p(line);
     const run_length length = length_of(line);

@@ -79,8 +79,10 @@ class sources {
     std::filesystem::create_directories(o_.kept);
   }
 
-  const studied_model& model(const plan_line& line) {
-    const std::string path = line.model.empty() ? o_.model : in_data(line.model);
+  const studied_model& model(const plan_line& line) { return model(line.model); }
+  /// The model of this file, from the data folder; of no name --model.
+  const studied_model& model(const std::string& name) {
+    const std::string path = name.empty() ? o_.model : in_data(name);
     auto found = models_.find(path);
     if (found == models_.end()) {
       found = models_.try_emplace(path, path).first;

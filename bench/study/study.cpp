@@ -59,7 +59,8 @@ int run(const study_options& o) {
   std::map<std::string, nlohmann::json> measured;  // by settings
   for (nlohmann::json& line : earlier_results(o.out)) {
     done.insert(line.value("key", ""));
-    measured[line.value("settings_key", "")] = std::move(line);
+    const std::string settings = line.value("settings_key", "");
+    measured[settings] = std::move(line);
   }
 
   std::vector<pending_run> pending;
@@ -90,17 +91,18 @@ int run(const study_options& o) {
   std::cerr << "study: " << plan.size() << " lines, " << pending.size() << " to run\n";
 
   cli::progress bar("study", all);
-  index_t before = 0;
+  index_t before = 0, work = 0;  // of the runs before, and of this one
   runner one(from, [&](index_t rows, const std::string& detail) {
     if (cli::interrupt::signal() != 0 ||
         (o.limit_minutes > 0 && cli::seconds_since(begin) > 60 * o.limit_minutes)) {
       throw cut(text("stopped; run again to go on with ", detail));
     }
-    bar.show(before + rows, detail);
+    bar.show(before + std::min(rows, work), detail);
   });
   line_file out(o.out);
   for (pending_run& next : pending) {
     nlohmann::json& line = next.named;
+    work = next.work;
     const auto found = measured.find(line["settings_key"]);
     if (found != measured.end()) {
       nlohmann::json same = found->second;
@@ -112,7 +114,7 @@ int run(const study_options& o) {
     }
     out.append(line);
     out.flush();
-    before += next.work;
+    before += work;
     bar.erase();
     std::cout << next.line->title() << " seed " << next.line->seed << ": ";
     if (line.contains("refused")) {
@@ -122,6 +124,8 @@ int run(const study_options& o) {
     } else if (line.contains("share_kept")) {
       std::cout << "keeps " << line["share_kept"] << " of the scores, their own mask "
                 << line["share_own"] << ", Jaccard " << line["jaccard"];
+    } else if (line.contains("rms_error")) {
+      std::cout << "slopes err by " << line["rms_error"] << ", their size is " << line["rms_slope"];
     } else {
       const nlohmann::json curve = line.value("curve", nlohmann::json::array());
       std::cout << "k " << line["k"] << ", " << line["forwards"] << " forwards in "
