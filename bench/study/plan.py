@@ -19,7 +19,7 @@ The studies (equal forwards throughout; `--seeds` for what is compared, `--wide-
     c  estimators with sgd, optimizers with spsa
     d  formats (files of formats.sh) beside the float weights, with and without kept values
     e  one mask for all tasks, beside a task's own and chance; what masks keep of other gradients
-    f  epsilon and compute policy
+    f  epsilon and compute policy; errors of slopes, also of 4 bits beside their own floats
 """
 import argparse
 import fnmatch
@@ -209,6 +209,11 @@ def studies(wanted, rate_of, forwards, seeds, wide):
             for epsilon in (1e-3, 5e-3, 2e-2, "auto"):
                 add("precision", "movies", f"{compute}, epsilon {epsilon}", "spsa-sgd", wide, compute=compute,
                     epsilon=epsilon)  # fmt: skip
+                if epsilon != "auto":
+                    out.append(line("slopes", "movies", f"{compute} beside f32, epsilon {epsilon}", {}, kind="slopes",
+                                    mask="fisher", compute=compute, epsilon=epsilon, steps=32))  # fmt: skip
+        out.append(line("slopes", "movies", "4 bits beside their own floats", {}, kind="slopes", mask="fisher",
+                        epsilon=5e-3, steps=32, against=FLOAT))  # fmt: skip
     return out
 
 

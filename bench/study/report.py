@@ -9,8 +9,8 @@ on the valid rows at the end of the run, and on the test rows. Runs that were re
 
 Forwards to a loss: for each seed the loss that the baseline of the same study, task and seed has at its end, and
 the forwards at the first measured point of a run at or below it, over the baseline's own at its end. The
-interval is one of 95 % for the mean of the logarithms, by Student's t over the seeds (n - 1 degrees); a seed
-that never reaches the loss makes it "not reached". Runs are measured every few steps, so that a ratio errs
+interval is one of 95 % for the mean of the logarithms, by Student's t over the seeds (n - 1 degrees); a run
+that never reaches the loss is counted as such, and a baseline that did not learn is no measure. Runs are measured every few steps, so that a ratio errs
 upwards by up to one pause between points. Seconds are those of steps, without measurements.
 
 Pictures: loss against forwards, and against seconds, one for each study and task: means over seeds, from least
@@ -120,7 +120,8 @@ def interval(ratios):
 def to_a_loss(results, baseline):
     for (task,), of_task in grouped(results, "task").items():
         base = {one["plan"]["seed"]: one for one in finished(of_task)
-                if one["plan"]["name"] == baseline and one.get("curve")}  # fmt: skip
+                if one["plan"]["name"] == baseline and one.get("curve")
+                and last(one, LOSS) < one["curve"][0][LOSS]}  # fmt: skip
         if not base:
             continue
         rows = []
@@ -154,6 +155,15 @@ def kept(results):
                      f"{one['share_own']:.3f}", f"{one['jaccard']:.3f}",
                      f"{min(parts):.3f} / {statistics.median(parts):.3f} / {max(parts):.3f}"))  # fmt: skip
     table(("", "task", "density", "kept", "its own mask keeps", "Jaccard", "least / median / most of a matrix"), rows)
+
+
+def slopes(results):
+    print("## Errors of slopes\n")
+    rows = [(one["plan"]["name"], one["plan"]["task"], one["plan"]["steps"], "", "", "refused: " + one["refused"])
+            if "refused" in one else
+            (one["plan"]["name"], one["plan"]["task"], one["plan"]["steps"], f"{one['rms_error']:.3g}",
+             f"{one['rms_slope']:.3g}", f"{one['rms_error'] / one['rms_slope']:.2g}") for one in results]  # fmt: skip
+    table(("", "task", "directions", "rms of the error", "rms of the slope", "ratio"), rows)
 
 
 def nice_steps(low, high, count=5):
@@ -251,6 +261,9 @@ def main():
     masks = [one for one in results if one["plan"]["kind"] == "mask"]
     if masks:
         kept(masks)
+    beside = [one for one in results if one["plan"]["kind"] == "slopes"]
+    if beside:
+        slopes(beside)
 
 
 if __name__ == "__main__":

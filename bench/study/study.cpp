@@ -2,7 +2,8 @@
 //
 //     study --plan plan.jsonl --data DIR --model model.gguf --out results.jsonl
 //
-// A run whose line is in the results is passed over, so that the same command goes on after any end.
+// A run whose line is in the results is passed over, so that the same command goes on after any end; what was
+// refused is tried again.
 // Results: {"key", "settings_key", "plan": {all settings}, "model", "zoq", "k", "epsilon", "mask_seconds",
 // "curve": [[forwards, forward tokens, seconds of steps, loss, accuracy], ...] on the first eval_rows of
 // valid.jsonl, "test": [loss, accuracy], "steps", "forwards", "seconds", "forward_seconds", "peak_rss_bytes", ...}.
@@ -32,17 +33,21 @@ struct study_options {
   double limit_minutes = 0;
 };
 
-/// What an earlier call left, without a line that was cut short.
+/// What an earlier call left: without a line that was cut short, and without what was refused, which is
+/// tried again.
 std::vector<nlohmann::json> earlier_results(const std::string& path) {
-  std::vector<nlohmann::json> lines = read_lines(path);
+  std::vector<nlohmann::json> out;
   std::string whole;
-  for (const nlohmann::json& line : lines) {
-    whole += line.dump() + "\n";
+  for (nlohmann::json& line : read_lines(path)) {
+    if (!line.contains("refused")) {
+      whole += line.dump() + "\n";
+      out.push_back(std::move(line));
+    }
   }
   if (std::filesystem::exists(path) && std::filesystem::file_size(path) != whole.size()) {
     write_file_atomically(path, whole);
   }
-  return lines;
+  return out;
 }
 
 struct pending_run {
