@@ -10,8 +10,9 @@ on the valid rows at the end of the run, and on the test rows. Runs that were re
 Forwards to a loss: for each seed the loss that the baseline of the same study, task and seed has at its end, and
 the forwards at the first measured point of a run at or below it, over the baseline's own at its end. The
 interval is one of 95 % for the mean of the logarithms, by Student's t over the seeds (n - 1 degrees); a run
-that never reaches the loss is counted as such, and a baseline that did not learn is no measure. Runs are measured every few steps, so that a ratio errs
-upwards by up to one pause between points. Seconds are those of steps, without measurements.
+that never reaches the loss is counted as such, and a baseline that did not learn is no measure. Runs are
+measured every few steps, so that a ratio errs upwards by up to one pause between points. Seconds are those of
+steps, without measurements.
 
 Pictures: loss against forwards, and against seconds, one for each study and task: means over seeds, from least
 to largest as a band. They are plain SVG.
