@@ -211,12 +211,9 @@ class runner {
     };
     // A point of the curve; true when the run has reached what it was asked for.
     const auto point = [&] {
-      const std::string start = start_key(line, view, shown);
-      const bool known = steps.next() == 0 && starts_.count(start) > 0;
-      const std::pair<double, double> at = known ? starts_[start] : figures(measured(shown));
-      if (steps.next() == 0) {
-        starts_[start] = at;
-      }
+      const std::pair<double, double> at =
+          steps.next() > 0 ? figures(measured(shown))
+                           : at_start(line, view, shown, [&] { return figures(measured(shown)); });
       curve.push_back(
           {tuner.cost().evaluations, tuner.cost().tokens, seconds, at.first, at.second});
       if (at.first < best) {
@@ -285,14 +282,17 @@ class runner {
                           : std::vector<example>(some.begin(), some.end());
   }
 
-  // What the loss before the first step depends on. Values that are all zero leave the model as it is.
-  std::string start_key(const plan_line& line, const auto& view, std::span<const example> shown) {
+  // What was measured before the first step: once for all runs that begin alike. Values that are all zero
+  // leave the model as it is.
+  std::pair<double, double> at_start(const plan_line& line, const auto& view,
+                                     std::span<const example> shown, const auto& measure) {
     const std::vector<float> values = view.to_host();
     const bool changed = std::any_of(values.begin(), values.end(), [](float v) { return v != 0; });
-    return text(from_.model(line).hash, " ", line.task, " ", line.objective, " ", line.compute, " ",
-                shown.size(), " ",
-                changed ? content_hash().add(std::as_bytes(std::span(values))).add(line.view).hex()
-                        : std::string());
+    const std::string key =
+        text(from_.model(line).hash, " ", line.task, " ", line.objective, " ", line.compute, " ",
+             shown.size(), " ", changed ? json_of(line).dump() : std::string());
+    const auto found = starts_.find(key);
+    return found != starts_.end() ? found->second : starts_.emplace(key, measure()).first->second;
   }
 
   sources& from_;

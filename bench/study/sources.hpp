@@ -4,7 +4,7 @@
 //     const zoq::study::studied_model& m = from.model(line);
 //     const zoq::mask& places = from.places(line);
 //
-// Scores that cost forwards are kept as files (4 bytes a weight), so that masks of all densities come from one
+// Scores that cost forwards are kept as files (4 bytes a weight): masks of all densities come from one
 // pass; masks are kept too. Both are named by a hash of all that they depend on.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
