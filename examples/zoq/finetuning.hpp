@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <zoq/io/mask_file.hpp>
+#include <zoq/model/finite.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/train/record.hpp>
 #include <zoq/train/trainer.hpp>
@@ -67,6 +68,7 @@ class finetuning {
 
   int run() {
     const auto start = std::chrono::steady_clock::now();
+    require_finite_weights();
     const std::string source = folder_ / "trajectory.jsonl";
     settings_ = describe_run(o_, m_, train_, name_of(exec_.products()), variant_of(exec_));
     if (folder_.resumes()) {
@@ -102,11 +104,12 @@ class finetuning {
     }
     tuner.start(train_.rows, how);
     announce(view.order().size);
+    if (earlier_.settings.contains("noise")) {
+      noise_ = setting<double>(earlier_.settings, "noise", source);
+    }
     if (!folder_.resumes()) {
-      if (!o_.given_epsilon().has_value()) {
-        choose_epsilon_on(tuner, view.order().size);
-        tuner.start(train_.rows, how);
-      }
+      measure_epsilon_on(tuner, view.order().size);
+      tuner.start(train_.rows, how);
       folder_.clear();
       if (o_.needs_mask()) {
         write_mask(folder_ / "mask.safetensors", start_.places());
@@ -119,17 +122,21 @@ class finetuning {
 
     report_.before = measure_(tuner, test_, "before");
     const auto tuning = std::chrono::steady_clock::now();
-    tuning_steps steps_left(exec_, tuner, view, {o_, folder_, start_, measure_, settings_});
+    tuning_steps steps_left(exec_, tuner, view, {o_, folder_, start_, measure_, settings_, noise_});
     if (folder_.resumes()) {
       steps_left.go_on(earlier_.losses);
     }
     steps_left.take(earlier_.losses, valid_);
     report_.tuning_seconds = seconds_since(tuning);
     report_.best = steps_left.best();
+    report_.signal_to_noise = steps_left.health().signal_to_noise();
+    if (steps_left.health().diverged()) {
+      report_.diverged_step = tuner.steps().next();
+    }
     report_.after = measure_(tuner, test_, "after");
     report_.seconds = seconds_since(start);
     report(tuner, view);
-    return 0;
+    return report_.diverged_step.has_value() ? exit_diverged : 0;
   }
 
  private:
@@ -138,6 +145,14 @@ class finetuning {
     require(train_.rows.empty() || out.objective.chosen() == train_.objective.chosen(), o_.data,
             "/", file, ": the rows are of another kind than those of train.jsonl");
     return out;
+  }
+
+  void require_finite_weights() const {
+    try {
+      require_finite(exec_, m_.model.tensors());
+    } catch (const error& e) {
+      fail(o_.common.model, ": ", e.what());
+    }
   }
 
   // As many as are worth their memory: values of each branch exist at the same time.
@@ -156,16 +171,28 @@ class finetuning {
                     << " %\nsettings: " << settings_.dump() << std::endl;
   }
 
+  // Epsilon, where it is not given, and the rounding noise of a loss.
   template <class Trainer>
-  void choose_epsilon_on(Trainer& tuner, index_t k) {
-    const epsilon_choice choice = tuner.measure_epsilon(epsilon_options_for(k));
-    interrupt::check("stopped while epsilon was chosen; nothing was written");
-    set_epsilon(settings_, o_, choice.epsilon);
-    tuner.estimator_settings().visit([&](auto& e) { e.epsilon = choice.epsilon; });
-    measure_.people << "epsilon: " << choice.epsilon << " (rounding noise of a loss "
-                    << choice.noise << ", curvature bias " << choice.bias
-                    << " e^2; predicted error of a slope " << percent(choice.relative_error) << ")"
-                    << std::endl;
+  void measure_epsilon_on(Trainer& tuner, index_t k) {
+    const auto check = [] {
+      interrupt::check("stopped while epsilon was chosen; nothing was written");
+    };
+    if (o_.given_epsilon().has_value()) {
+      const train_cost before = tuner.cost();
+      noise_ = tuner.measure_noise(epsilon_options_for(k), check);
+      report_.noise_evaluations = tuner.cost().evaluations - before.evaluations;
+      tuner.reset_cost(before);
+    } else {
+      const epsilon_choice choice = tuner.measure_epsilon(epsilon_options_for(k), check);
+      noise_ = choice.noise;
+      set_epsilon(settings_, o_, choice.epsilon);
+      tuner.estimator_settings().visit([&](auto& e) { e.epsilon = choice.epsilon; });
+      measure_.people << "epsilon: " << choice.epsilon << " (rounding noise of a loss "
+                      << choice.noise << ", curvature bias " << choice.bias
+                      << " e^2; predicted error of a slope " << percent(choice.relative_error)
+                      << ")" << std::endl;
+    }
+    check();
   }
 
   template <class Trainer, class View>
@@ -198,6 +225,7 @@ class finetuning {
   measured_rows measure_;
   trajectory earlier_;
   nlohmann::json settings_;
+  double noise_ = 0;  // of a loss, by rounding
   run_report report_;
 };
 

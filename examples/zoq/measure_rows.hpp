@@ -43,10 +43,17 @@ struct measured_rows {
     }
     const auto rows = of(task);
     progress bar(what, static_cast<index_t>(rows.size()));
-    evaluation e = tuner.measure(rows, [&](const evaluation& so_far) {
+    const auto tell = [&](const evaluation& so_far) {
       bar.show(so_far.rows, figures_of(so_far));
       return interrupt::signal() == 0;
-    });
+    };
+    const evaluation e = [&] {
+      try {
+        return tuner.measure(rows, tell);
+      } catch (const error& cause) {
+        fail(what, ": ", cause.what());
+      }
+    }();
     bar.finish();
     interrupt::check("stopped; --resume goes on");
     std::string line = text(what, ": loss ", e.branch[0].mean());

@@ -23,6 +23,9 @@ struct run_report {
   std::optional<double> majority;           // share of the most frequent answer among them
   bool chooses = false;                     // the objective has an accuracy
   std::optional<valid_point> best;          // of best.safetensors
+  std::optional<double> signal_to_noise;    // of the last steps
+  std::optional<std::uint64_t> diverged_step;
+  index_t noise_evaluations = 0;  // losses that measured it alone; not in `cost`
   std::uint64_t steps = 0;
   index_t trainable = 0;
   double epsilon = 0;
