@@ -43,8 +43,8 @@ class run_folder {
         require(errno != EWOULDBLOCK, path_, ": another run is using this folder");
         fail(path_, ": cannot be locked: ", std::strerror(errno));
       }
-      require(::access(path_.c_str(), W_OK | X_OK) == 0, path_,
-              ": cannot be written: ", std::strerror(errno));
+      const bool writable = ::access(path_.c_str(), W_OK | X_OK) == 0;  // before errno is read
+      require(writable, path_, ": cannot be written: ", std::strerror(errno));
       require(how != start::fresh || !holds_run(), path_,
               " already holds a run: --resume goes on with it, --force starts again");
       remove_parts();
@@ -87,8 +87,8 @@ class run_folder {
       "best.safetensors",       "mask.safetensors", "start.safetensors"};
 
   static void remove(const std::string& file) {
-    require(::unlink(file.c_str()) == 0 || errno == ENOENT, file,
-            ": cannot be removed: ", std::strerror(errno));
+    const bool gone = ::unlink(file.c_str()) == 0 || errno == ENOENT;  // before errno is read
+    require(gone, file, ": cannot be removed: ", std::strerror(errno));
   }
 
   // What writers that were killed left. The lock says that none is at work.

@@ -15,13 +15,15 @@ import subprocess
 
 STEPS = 40
 # Each has its own kind of state to bring back: none; an optimizer's and an estimator's, and an epsilon
-# that is measured; values of another view.
+# that is measured; values of other views, many and few.
 VARIANTS = {
     "plain": ["--mask", "fisher:text.txt", "--mask-samples", "4", "--mask-length", "16",
-              "--density", "0.01", "--epsilon", "1e-2", "--learning-rate", "1e-2"],
+              "--density", "0.001", "--layers", "1", "--epsilon", "1e-2",
+              "--learning-rate", "1e-2"],
     "state": ["--mask", "random", "--density", "0.01", "--epsilon", "auto", "--estimator", "svrg",
               "--optimizer", "adam", "--learning-rate", "1e-3"],
     "lora": ["--view", "lora:rank=2", "--epsilon", "1e-2", "--learning-rate", "1e-2"],
+    "prompt": ["--view", "prompt:rows=1", "--epsilon", "1e-2", "--learning-rate", "1e-2"],
 }
 FINAL = ["delta.safetensors", "best.safetensors", "checkpoint.safetensors", "trajectory.jsonl"]
 

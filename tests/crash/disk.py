@@ -53,30 +53,31 @@ def stop_after(bench, variant, out, lines, number=signal.SIGKILL):
 
 
 def file_size(bench):
-    """A limit on the size of files: every write that can hit it does, at some limit."""
-    wanted = bench.reference("plain")
-    sizes = sorted({len(data) for data in wanted.values()})
+    """A limit on the size of files. The limits are such that each kind of file is the first to meet one."""
     hit = set()
-    limits = [0, 100, 1000, 3000, *[s - 1 for s in sizes], *[s // 2 for s in sizes]]
-    for limit in limits:
-        out = f"limit-{limit}"
+    runs = [("plain", limit) for limit in (0, 100, 1000, 3000, 5000, 7000)]
+    runs += [("prompt", limit) for limit in (400, 900, 1200)]
+    wanted = {variant: bench.reference(variant) for variant in ("plain", "prompt")}
+    for variant, limit in runs:
+        out = f"{variant}-{limit}"
         message = bench.finish(
-            "plain", out, code=1,
+            variant, out, code=1,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
         line = message.strip().splitlines()[-1]
         need("File too large" in line and out + "/" in line, "limit", limit, "said", repr(line))
         hit.add(line.split(out + "/")[1].split(":")[0])
         bench.check_folder(out)
-        same_in_the_end(bench, "plain", out, wanted)
-    need({"mask.safetensors", "trajectory.jsonl"} <= hit, "only these files met a limit:", hit)
-    print("limits met by", sorted(hit))
+        same_in_the_end(bench, variant, out, wanted[variant])
+    need({"mask.safetensors", "start.safetensors", "metrics.jsonl", "trajectory.jsonl"} <= hit,
+         "only these files met a limit:", hit)
+    print(len(runs), "limits, met by", sorted(hit))
 
 
 def full_disk(bench):
     """A disk that is full at some moment of the run, then has room again."""
     wanted = bench.reference("plain")
     mount(bench, "disk", "tmpfs", "size=512k")
-    for room in (4, 16, 32, 48, 64):  # kB
+    for room in (0, 8, 16, 24, 32):  # kB
         out, ballast = "disk/run", bench.folder / "disk" / "ballast"
         free = os.statvfs(bench.folder / "disk").f_bavail * os.statvfs(bench.folder / "disk").f_frsize
         ballast.write_bytes(b"\0" * (free - room * 1024))

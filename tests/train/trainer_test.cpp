@@ -16,6 +16,7 @@
 #include "zoq/exec/serial.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/objective/next_token.hpp"
+#include "zoq/view/delta.hpp"
 
 using zoq::any_estimator;
 using zoq::example;

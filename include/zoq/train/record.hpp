@@ -75,7 +75,8 @@ class line_file {
 
   /// Brings all lines to the disk. Throws, naming the file and the cause.
   void flush() const {
-    require(detail::flush(descriptor_), path_, ": cannot be flushed: ", std::strerror(errno));
+    const bool done = detail::flush(descriptor_);  // before errno is read
+    require(done, path_, ": cannot be flushed: ", std::strerror(errno));
   }
 
  private:
