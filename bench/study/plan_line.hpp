@@ -40,11 +40,12 @@ struct plan_line {
   std::string direction = "gaussian";  //
   std::string schedule = "constant";   //
   std::string objective;               // empty: what suits the rows
-  std::string compute = "f32";         // what matrix products use; auto: what tuning uses
-  double density = 0.001;              // share of the weights
-  double clip = 0, clip_norm = 0;      // 0: no limit
-  double stop_below = 0;               // the run ends once the measured loss is below
-  std::optional<double> epsilon;       // none, "auto": measured
+  std::string row_order = "stratified";  // each answer in its share of a batch; or "shuffled"
+  std::string compute = "f32";           // what matrix products use; auto: what tuning uses
+  double density = 0.001;                // share of the weights
+  double clip = 0, clip_norm = 0;        // 0: no limit
+  double stop_below = 0;                 // the run ends once the measured loss is below
+  std::optional<double> epsilon;         // none, "auto": measured
   index_t mask_samples = 0, mask_length = 128;  // as `zoq mask` has them
   index_t steps = 0, forwards = 0;  // one of them: steps, or losses of a batch that they may take
   index_t batch_size = 16;
@@ -76,6 +77,7 @@ struct plan_line {
     f("direction", self.direction);
     f("schedule", self.schedule);
     f("objective", self.objective);
+    f("row_order", self.row_order);
     f("compute", self.compute);
     f("density", self.density);
     f("clip", self.clip);
@@ -153,6 +155,8 @@ inline plan_line read_plan_line(std::string_view line, const std::string& where)
   require(out.steps == 0 || out.forwards == 0, where, ": steps and forwards are both given");
   require(out.shots == 0 || out.steps + out.forwards == 0, where,
           ": shots are for runs without steps");
+  require(out.row_order == "stratified" || out.row_order == "shuffled", where, ": row_order \"",
+          out.row_order, "\", wanted stratified or shuffled");
   require(out.batch_size > 0, where, ": batch_size is 0");
   return out;
 }

@@ -146,6 +146,7 @@ class runner {
     trainer tuner(exec, m.model, view, rows.train.objective, p.estimator, p.optimizer);
     const train_options how{.steps = length.steps,
                             .batch_size = line.batch_size,
+                            .stratified = line.row_order == "stratified",
                             .seed = line.seed,
                             .direction = p.direction,
                             .schedule = p.schedule,

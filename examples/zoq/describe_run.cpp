@@ -36,6 +36,7 @@ nlohmann::json describe_run(const finetune_options& options, const opened_model&
           {"clip_norm", options.clip_norm},
           {"steps", options.steps},
           {"batch_size", options.batch_size},
+          {"row_order", options.row_order},
           {"seed", options.seed},
           {"compute", compute},
           {"kernels", kernels}};

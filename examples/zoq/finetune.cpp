@@ -46,6 +46,10 @@ void finetune_options::add_to(CLI::App& app) {
   app.add_option("--batch-size", batch_size, "Rows of each step")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_option("--row-order", row_order,
+                 "stratified: every batch has each answer in its share of the rows")
+      ->check(CLI::IsMember({"stratified", "shuffled"}))
+      ->capture_default_str();
   app.add_option("--steps", steps, "Steps of the run")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

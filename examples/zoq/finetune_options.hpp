@@ -20,7 +20,7 @@ struct finetune_options {
   objective_options objective;
   std::string data, out, mask_from, start_from, layers, exclude, prompt_text;
   std::string epsilon = "auto", estimator = "spsa:probes=3", optimizer = "sgd", schedule = "cosine",
-              direction = "gaussian", view = "sparse";
+              direction = "gaussian", view = "sparse", row_order = "stratified";
   std::optional<double> learning_rate;  // none: the optimizer's own
   std::optional<int> probes;            // none: the estimator's own
   double clip = 0, clip_norm = 0;       // 0: no limit

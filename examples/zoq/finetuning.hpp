@@ -96,6 +96,7 @@ class finetuning {
     const recipe steps = recipe_from(settings_, source);
     const train_options how{.steps = steps.steps,
                             .batch_size = o_.batch_size,
+                            .stratified = o_.row_order == "stratified",
                             .seed = steps.seed,
                             .direction = steps.direction,
                             .schedule = steps.schedule,

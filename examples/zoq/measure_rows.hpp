@@ -22,15 +22,19 @@
 
 namespace zoq::cli {
 
+/// The first rows of a file, at most `most`.
+inline std::span<const example> first_rows(const std::vector<example>& rows, index_t most) {
+  return {rows.data(), std::min(rows.size(), static_cast<std::size_t>(most))};
+}
+
 struct measured_rows {
   const finetune_options& options;
   std::ostream& people;
 
   /// Which rows are measured: the first ones of a file.
   [[nodiscard]] std::span<const example> of(const task_rows& task) const {
-    const auto most =
-        options.eval_rows > 0 ? static_cast<std::size_t>(options.eval_rows) : task.rows.size();
-    return {task.rows.data(), std::min(task.rows.size(), most)};
+    const auto all = static_cast<index_t>(task.rows.size());
+    return first_rows(task.rows, options.eval_rows > 0 ? options.eval_rows : all);
   }
 
   /// At the present values of the trainer's view; nothing when there are no rows. Throws `stopped` when

@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -71,4 +73,44 @@ TEST_CASE("row_order: the batch size cuts one and the same walk") {
 TEST_CASE("row_order: none of nothing") {
   CHECK(message_of([] { row_order(0, 16, 1); }) == "row_order: there are no rows");
   CHECK(message_of([] { row_order(5, 0, 1); }) == "row_order: batch size 0, wanted at least 1");
+}
+
+TEST_CASE("row_order: every stretch of an epoch has each stratum in its share") {
+  for (const std::vector<index_t>& sizes :
+       {std::vector<index_t>{10, 10}, {30, 10}, {1, 99}, {7, 11, 13}, {25, 25, 25, 25}}) {
+    std::vector<index_t> strata;
+    for (std::size_t s = 0; s < sizes.size(); ++s) {
+      strata.insert(strata.end(), static_cast<std::size_t>(sizes[s]), static_cast<index_t>(s));
+    }
+    const auto rows = static_cast<index_t>(strata.size());
+    row_order order(rows, 1, 5, strata);
+    std::vector<index_t> epoch, had(sizes.size(), 0);
+    double furthest = 0;
+    for (index_t i = 0; i < rows; ++i) {
+      epoch.push_back(order.batch(static_cast<std::uint64_t>(i))[0]);
+      ++had[static_cast<std::size_t>(strata[static_cast<std::size_t>(epoch.back())])];
+      for (std::size_t s = 0; s < sizes.size(); ++s) {
+        const double share = static_cast<double>(sizes[s]) / static_cast<double>(rows);
+        furthest = std::max(
+            furthest, std::abs(static_cast<double>(had[s]) - share * static_cast<double>(i + 1)));
+      }
+    }
+    CHECK(furthest <= (sizes.size() == 2 ? 1.0 : 2.0));
+    std::sort(epoch.begin(), epoch.end());
+    CHECK(std::adjacent_find(epoch.begin(), epoch.end()) == epoch.end());
+  }
+}
+
+TEST_CASE("row_order: two strata of one size halve every even batch; one stratum changes nothing") {
+  const std::vector<index_t> halves = {0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1};
+  row_order order(12, 4, 9, halves);
+  for (std::uint64_t b = 0; b < 9; ++b) {
+    index_t second = 0;
+    for (const index_t row : order.batch(b)) {
+      second += halves[static_cast<std::size_t>(row)];
+    }
+    CHECK(second == 2);
+  }
+  CHECK(rows_of({12, 4, 9, std::vector<index_t>(12, 3)}, 9) == rows_of({12, 4, 9}, 9));
+  CHECK(message_of([] { row_order(3, 1, 0, {1, 2}); }) == "row_order: 2 strata for 3 rows");
 }

@@ -3,13 +3,21 @@
 //
 //     zoq::row_order order(rows, 16, seed);
 //     std::vector<index_t> at = order.batch(7);    // 16 row numbers
+//     zoq::row_order even(rows, 16, seed, answers);  // and each batch has each answer in its share
 //
 // Batches walk through one permutation after another: each row comes once in an epoch. A batch may
-// end one epoch and begin the next.
+// end one epoch and begin the next. With strata, the rows of a stratum are spread evenly over an epoch,
+// so that a small batch has the proportions of the whole: what strata differ in (a model that prefers
+// one answer) no longer comes and goes with the draw. Stratified sampling is Neyman's, Journal of the
+// Royal Statistical Society 97(4), 1934.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -21,11 +29,17 @@ namespace zoq {
 
 class row_order {
  public:
-  /// Throws when there are no rows or the batch size is not positive.
-  row_order(index_t rows, index_t batch_size, seed_t seed)
-      : rows_(rows), batch_size_(batch_size), seed_(seed) {
+  /// strata: [rows] the stratum of each, or nothing: all in one. Throws when there are no rows, the batch
+  /// size is not positive, or there are strata for another number of rows.
+  row_order(index_t rows, index_t batch_size, seed_t seed, std::vector<index_t> strata = {})
+      : rows_(rows), batch_size_(batch_size), seed_(seed), strata_(std::move(strata)) {
     require(rows > 0, "row_order: there are no rows");
     require(batch_size > 0, "row_order: batch size ", batch_size, ", wanted at least 1");
+    require(strata_.empty() || static_cast<index_t>(strata_.size()) == rows,
+            "row_order: ", strata_.size(), " strata for ", rows, " rows");
+    for (const index_t s : strata_) {
+      ++sizes_[s];
+    }
   }
 
   /// Row numbers of a batch. Cost: a permutation of all rows at the start of an epoch.
@@ -49,11 +63,35 @@ class row_order {
     if (epochs_.size() >= 4) {  // a batch touches few epochs
       epochs_.clear();
     }
-    return epochs_[number] = permutation(rows_, derive_seed(seed_, purpose::rows, number));
+    return epochs_[number] = spread(permutation(rows_, derive_seed(seed_, purpose::rows, number)));
+  }
+
+  // The i-th row of a stratum of n comes at (2 i + 1) / (2 n) of the epoch; rows that meet there stay
+  // in the permutation's order.
+  [[nodiscard]] std::vector<index_t> spread(std::vector<index_t> order) const {
+    if (sizes_.size() < 2) {
+      return order;
+    }
+    std::map<index_t, index_t> seen;
+    std::vector<std::pair<double, index_t>> at;
+    for (const index_t row : order) {
+      const index_t stratum = strata_[static_cast<std::size_t>(row)];
+      at.emplace_back(static_cast<double>(2 * seen[stratum]++ + 1) /
+                          static_cast<double>(2 * sizes_.at(stratum)),
+                      row);
+    }
+    std::stable_sort(at.begin(), at.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      order[i] = at[i].second;
+    }
+    return order;
   }
 
   index_t rows_, batch_size_;
   seed_t seed_;
+  std::vector<index_t> strata_;       // [rows] or empty
+  std::map<index_t, index_t> sizes_;  // rows of each stratum
   std::map<std::uint64_t, std::vector<index_t>> epochs_;
 };
 

@@ -33,6 +33,8 @@ namespace zoq {
 struct train_options {
   std::uint64_t steps = 400;
   index_t batch_size = 16;
+  bool stratified =
+      true;  // batches have each answer in its share of the rows; see data/row_order.hpp
   seed_t seed = 0;
   any_direction direction = gaussian{};
   any_schedule schedule = constant{};
@@ -69,7 +71,12 @@ class trainer {
             "trainer: stacked rows and branches must be positive");
     rows_ = rows;
     options_ = options;
-    order_.emplace(static_cast<index_t>(rows.size()), options.batch_size, options.seed);
+    std::vector<index_t> strata;
+    for (std::size_t r = 0; options.stratified && r < rows.size(); ++r) {
+      strata.push_back(rows[r].answer);
+    }
+    order_.emplace(static_cast<index_t>(rows.size()), options.batch_size, options.seed,
+                   std::move(strata));
     step_.emplace(exec_, view_.order(), estimator_, optimizer_,
                   recipe{options.steps, options.seed, options.direction, options.schedule,
                          options.clip, options.clip_norm});
