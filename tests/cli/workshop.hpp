@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/temporary_folder.hpp"
@@ -48,38 +49,25 @@ struct tuning_workshop {
 
   tuning_workshop() { furnish(folder.path()); }
 
+  /// The arguments of a short run into this folder; options in `more` win.
   [[nodiscard]] std::vector<std::string> finetune(const std::string& out,
                                                   const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> a = {"finetune",
-                                  "--model",
-                                  model,
-                                  "--data",
-                                  rows,
-                                  "--mask",
-                                  "fisher:" + text,
-                                  "--density",
-                                  "0.01",
-                                  "--mask-samples",
-                                  "4",
-                                  "--mask-length",
-                                  "16",
-                                  "--epsilon",
-                                  "1e-2",
-                                  "--learning-rate",
-                                  "1e-2",
-                                  "--batch-size",
-                                  "4",
-                                  "--checkpoint-every",
-                                  "5",
-                                  "--out",
-                                  folder / out};
-    for (const std::string wanted : {"--steps", "--eval-every", "--threads"}) {
-      if (std::find(more.begin(), more.end(), wanted) == more.end()) {
-        a.insert(a.end(), {wanted, wanted == "--threads" ? "2" : wanted == "--steps" ? "12" : "6"});
+    const std::pair<const char*, std::string> options[] = {
+        {"--model", model},           {"--data", rows},
+        {"--mask", "fisher:" + text}, {"--density", "0.01"},
+        {"--mask-samples", "4"},      {"--mask-length", "16"},
+        {"--epsilon", "1e-2"},        {"--learning-rate", "1e-2"},
+        {"--batch-size", "4"},        {"--checkpoint-every", "5"},
+        {"--out", folder / out},      {"--steps", "12"},
+        {"--eval-every", "6"},        {"--threads", "2"}};
+    std::vector<std::string> all = {"finetune"};
+    for (const auto& [name, value] : options) {
+      if (std::find(more.begin(), more.end(), name) == more.end()) {
+        all.insert(all.end(), {name, value});
       }
     }
-    a.insert(a.end(), more.begin(), more.end());
-    return a;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
   }
   [[nodiscard]] std::string delta(const std::string& out) const {
     return contents((folder / out) + "/delta.safetensors");
