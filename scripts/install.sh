@@ -4,7 +4,7 @@
 # there already. As root, or as a user who may sudo.
 set -eu
 
-packages="g++ cmake ninja-build python3 python3-pip
+packages="g++ cmake ninja-build pkgconf python3 python3-pip
   libeigen3-dev librandom123-dev libtbb-dev
   nlohmann-json3-dev libpcre2-dev libcli11-dev
   doctest-dev libbenchmark-dev libthrust-dev"
