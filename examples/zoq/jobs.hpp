@@ -150,6 +150,8 @@ struct mask_job {
   }
 
  private:
+  struct no_settings {};
+
   // The best of the scores, which go to a file where one is wanted.
   template <class Scores>
   mask chosen(Scores scores, const top_k_options& best) const {
@@ -182,6 +184,7 @@ struct mask_job {
                     best);
     }
     if (score == loss_sensitivity<any_executor, int, text_samples>::name) {
+      settings(no_settings{});
       return chosen(loss_sensitivity(exec, m.model, from, tell), best);
     }
     auto options = settings(fisher_options{});

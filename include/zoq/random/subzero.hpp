@@ -196,6 +196,7 @@ struct subzero {
   static constexpr std::string_view summary =
       "U Z V^T for every matrix, U and V orthonormal and fixed for some steps";
   static constexpr std::string_view paper = "arXiv 2410.08989";
+  static constexpr bool needs_matrices = true;  // among the values
 
   int rank = 16;
   std::uint64_t refresh = 500;  // steps for which U and V stay
