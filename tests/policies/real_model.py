@@ -36,8 +36,8 @@ REFUSED = {
 }
 
 # Of scores that take forward passes for every matrix, and of others.
-FEW_SAMPLES = ["--mask-samples", "1", "--mask-length", "16", "--score-settings", "probes=2"]
-SAMPLES = ["--mask-samples", "2", "--mask-length", "64"]
+FEW_SAMPLES = ["--mask-samples", "1", "--mask-length", "4", "--score-settings", "probes=2"]
+SAMPLES = ["--mask-samples", "2", "--mask-length", "32"]
 MASKS = {
     "fisher": ["--mask", "fisher:{text}", *SAMPLES],
     "fisher-task": ["--mask", "fisher-task", "--mask-samples", "2"],
@@ -49,7 +49,7 @@ MASKS = {
 OBJECTIVES = {  # the rows that each is for
     "option_likelihood": ["choices"],
     "next_token": ["completion", "text"],
-    "accuracy": ["choices", "preference"],
+    "accuracy": ["choices"],
     "exact_match": ["completion"],
     "f1": ["completion"],
     "dpo": ["preference"],
@@ -65,12 +65,13 @@ class refusal(fault):
 
 
 def rows_of_kinds(data, work):
-    """Folders of rows of every kind, made from the movie rows."""
+    """Folders of rows of every kind, made from the shortest movie rows."""
     for kind in ("choices", "completion", "preference", "text"):
         folder = work / "rows" / kind
         folder.mkdir(parents=True, exist_ok=True)
         for part, most in (("train", 16 * ROWS), ("valid", ROWS), ("test", ROWS)):
-            lines = (data / "movies" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()[:most]
+            lines = (data / "movies" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = sorted(lines, key=len)[:most]
             with open(folder / f"{part}.jsonl", "w", encoding="utf-8") as out:
                 for row in map(json.loads, lines):
                     right, wrong = row["choices"][row["answer"]], row["choices"][1 - row["answer"]]
@@ -164,7 +165,10 @@ def main():
             zoq.result("quantize", "--model", source, "--format", name, *wanted, "--out", out, runs_model=False)
         return out
 
-    places = ["--mask", "random"]
+    places_file = work / "places.safetensors"
+    if not places_file.exists():
+        zoq.result("mask", "--model", packed, "--score", "random", "--out", places_file)
+    places = ["--mask", places_file]
     cases = []  # name, options, rows, and what makes the path of the model
 
     def add(name, options, rows="choices", model=lambda: packed):
@@ -190,7 +194,7 @@ def main():
         for rows in OBJECTIVES.get(name, ["choices"]):
             add(f"objective/{name} of {rows}", ["--objective", name, *places], rows)
     for name in (p["name"] for p in listed["format"]):
-        add(f"format/{name}", places, model=lambda name=name: written(name))
+        add(f"format/{name}", ["--mask", "random"], model=lambda name=name: written(name))
 
     wrong = 0
     for name, options, rows, model in cases:
