@@ -1,7 +1,7 @@
 // What the subcommands share: options, strict parsing, exit codes, and figures for people.
 //
-// Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 128 + n
-// stopped by signal n after saving.
+// Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage, 3 a tuning that
+// diverged, 128 + n stopped by signal n after saving.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -23,6 +23,8 @@
 #include <zoq/view/values_file.hpp>
 
 namespace zoq::cli {
+
+inline constexpr int exit_diverged = 3;
 
 int finetune(CLI::App& app, const std::function<void()>& parse);
 int make_mask(CLI::App& app, const std::function<void()>& parse);

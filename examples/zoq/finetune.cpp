@@ -60,6 +60,11 @@ void finetune_options::add_to(CLI::App& app) {
                  "test, all of valid")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_option(
+         "--divergence", divergence,
+         "Stop when the running loss stays above this many times that of the start; 0: never")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--checkpoint-every", checkpoint_every, "Steps between checkpoints")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -145,6 +150,8 @@ void finetune_options::validate(const CLI::App& app) {
   const double rate = learning_rate.value_or(0);
   require_option(std::isfinite(rate) && rate >= 0, "--learning-rate",
                  text("wanted a finite number of at least 0, found ", rate));
+  require_option(std::isfinite(divergence), "--divergence",
+                 text("wanted a finite number of at least 0, found ", divergence));
   common.validate();
   mask.seed = seed;
   if (mask.read(mask_from) && mask.source.empty() && mask.score.ends_with("-task")) {

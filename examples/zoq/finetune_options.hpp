@@ -24,6 +24,7 @@ struct finetune_options {
   std::optional<double> learning_rate;  // none: the optimizer's own
   std::optional<int> probes;            // none: the estimator's own
   double clip = 0, clip_norm = 0;       // 0: no limit
+  double divergence = 2;                // 0: never
   index_t batch_size = 16, eval_every = 100, eval_rows = 1000, checkpoint_every = 50;
   std::uint64_t steps = 400;
   seed_t seed = 0;

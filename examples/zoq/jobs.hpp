@@ -11,6 +11,7 @@
 #include <vector>
 #include <zoq/core/settings.hpp>
 #include <zoq/io/score_file.hpp>
+#include <zoq/model/finite.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/model/llama_reverse.hpp>
 #include <zoq/model/target.hpp>
@@ -46,6 +47,7 @@ struct eval_job {
     for (const example& row : rows) {
       all.push_back(&row);
     }
+    require_finite(exec, m.model.tensors());
     try {
       set_references(pass, objective, rows);
       return evaluate(pass, view.branches(), objective, all, {.batch_rows = batch_size}, tell);

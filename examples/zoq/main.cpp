@@ -3,9 +3,11 @@
 //     zoq finetune --model model.gguf --data DIR --mask fisher:text.txt --out RUN
 //
 // SPDX-License-Identifier: Apache-2.0
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <iostream>
 #include <map>
 #include <new>
 
@@ -96,16 +98,27 @@ int run(const command& c, int argc, char** argv) {
   }
 }
 
+/// `code`, or 1 when standard output did not take what was written: a result that is cut is none.
+int with_output(int code, const char* name) {
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) {
+    return code;
+  }
+  return say(code == 0 ? 1 : code, name, "standard output cannot be written, or is full");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A limit on the size of files is an error like a full disk, not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   if (argc < 2) {
     print_usage(stderr);
     return 2;
   }
   for (const command& c : commands) {
     if (std::strcmp(argv[1], c.name) == 0) {
-      return run(c, argc - 1, argv + 1);
+      return with_output(run(c, argc - 1, argv + 1), c.name);
     }
   }
   if (std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0 ||

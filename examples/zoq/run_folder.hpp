@@ -20,6 +20,7 @@
 #include <filesystem>
 #include <string>
 #include <zoq/core/error.hpp>
+#include <zoq/io/atomic_file.hpp>
 
 namespace zoq::cli {
 
@@ -28,21 +29,31 @@ class run_folder {
   enum class start { fresh, resume, force };
 
   /// Makes the folder if need be and keeps others out while this object lives: a lock of the
-  /// kernel's, so a killed run leaves none behind. Throws, naming the folder, when it holds a run
-  /// and `how` is fresh, when it is in use, or when it cannot be made.
+  /// kernel's on the folder itself, so a killed run leaves none behind. Takes away the temporary files
+  /// that one left. Throws, naming the folder and the cause, when it holds a run and `how` is fresh, when
+  /// it is in use, or when it cannot be made or written.
   run_folder(std::string path, start how) : path_(std::move(path)) {
     std::error_code cause;
     made_ = std::filesystem::create_directories(path_, cause);
     require(!cause, path_, ": cannot make the folder: ", cause.message());
     descriptor_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     require(descriptor_ >= 0, path_, ": cannot open: ", std::strerror(errno));
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    try {
+      if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+        require(errno != EWOULDBLOCK, path_, ": another run is using this folder");
+        fail(path_, ": cannot be locked: ", std::strerror(errno));
+      }
+      const bool writable = ::access(path_.c_str(), W_OK | X_OK) == 0;  // before errno is read
+      require(writable, path_, ": cannot be written: ", std::strerror(errno));
+      require(how != start::fresh || !holds_run(), path_,
+              " already holds a run: --resume goes on with it, --force starts again");
+      remove_parts();
+      if (made_) {
+        detail::flush_folder(path_ + "/..", path_);
+      }
+    } catch (...) {
       ::close(descriptor_);
-      fail(path_, ": another run is using this folder");
-    }
-    if (how == start::fresh && holds_run()) {
-      ::close(descriptor_);
-      fail(path_, " already holds a run: --resume goes on with it, --force starts again");
+      throw;
     }
     resumes_ = how == start::resume && std::filesystem::exists(*this / "checkpoint.safetensors");
   }
@@ -50,10 +61,10 @@ class run_folder {
   run_folder& operator=(const run_folder&) = delete;
   /// A folder that was made and stayed empty is taken away.
   ~run_folder() {
-    ::close(descriptor_);
     if (made_) {
       ::rmdir(path_.c_str());
     }
+    ::close(descriptor_);
   }
 
   /// True when there is a checkpoint to go on from.
@@ -61,17 +72,37 @@ class run_folder {
 
   [[nodiscard]] std::string operator/(const char* name) const { return path_ + "/" + name; }
 
-  /// Removes what an earlier run left.
+  /// Removes what an earlier run left, the checkpoint first: what is left of it does not resume. Throws,
+  /// naming the file and the cause.
   void clear() const {
     for (const char* name : names) {
-      std::filesystem::remove(*this / name);
+      remove(*this / name);
     }
+    detail::flush_folder(path_, path_);
   }
 
  private:
   static constexpr const char* names[] = {
       "checkpoint.safetensors", "trajectory.jsonl", "metrics.jsonl",    "delta.safetensors",
       "best.safetensors",       "mask.safetensors", "start.safetensors"};
+
+  static void remove(const std::string& file) {
+    const bool gone = ::unlink(file.c_str()) == 0 || errno == ENOENT;  // before errno is read
+    require(gone, file, ": cannot be removed: ", std::strerror(errno));
+  }
+
+  // What writers that were killed left. The lock says that none is at work.
+  void remove_parts() const {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(path_, ignored)) {
+      const std::string found = entry.path().filename().string();
+      for (const char* name : names) {
+        if (is_part_of(found, name)) {
+          remove(entry.path().string());
+        }
+      }
+    }
+  }
 
   [[nodiscard]] bool holds_run() const {
     for (const char* name : names) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/program.hpp"
+#include "cli/workshop.hpp"
 #include "io/temporary_folder.hpp"
 #include "model/tiny_llama.hpp"
 #include "zoq/io/mask_file.hpp"
@@ -21,74 +22,10 @@ using zoq::test::finished;
 using zoq::test::put;
 using zoq::test::run;
 using arguments = std::vector<std::string>;
-
-// A tiny model with a byte-level tokenizer, rows of a task, and some text.
-struct workshop {
-  zoq::test::temporary_folder folder;
-  std::string model = folder / "model.gguf";
-  std::string rows = folder / "rows";
-  std::string text = folder / "text.txt";
-
-  workshop() {
-    zoq::test::tiny_llama({.config = zoq::test::small_config(), .format = "q4_1"})
-        .write_with_tokenizer(model);
-    std::filesystem::create_directory(rows);
-    for (const std::string name : {"train", "valid", "test"}) {
-      std::string lines;
-      for (int i = 0; i < 24; ++i) {
-        const bool good = (i * 7 + static_cast<int>(name.size())) % 3 == 0;
-        lines += std::string(R"({"prompt": "row )") + std::to_string(i) +
-                 (good ? " fine" : " poor") + R"(", "choices": [" no", " yes"], "answer": )" +
-                 (good ? "1" : "0") + "}\n";
-      }
-      put(rows + "/" + name + ".jsonl", lines);
-    }
-    std::string words;
-    for (int i = 0; i < 300; ++i) {
-      words += "word" + std::to_string(i * i % 97) + " ";
-    }
-    put(text, words);
-  }
-
-  [[nodiscard]] arguments finetune(const std::string& out, const arguments& more = {}) const {
-    arguments a = {"finetune",
-                   "--model",
-                   model,
-                   "--data",
-                   rows,
-                   "--mask",
-                   "fisher:" + text,
-                   "--density",
-                   "0.01",
-                   "--mask-samples",
-                   "4",
-                   "--mask-length",
-                   "16",
-                   "--epsilon",
-                   "1e-2",
-                   "--learning-rate",
-                   "1e-2",
-                   "--batch-size",
-                   "4",
-                   "--checkpoint-every",
-                   "5",
-                   "--out",
-                   folder / out};
-    for (const std::string wanted : {"--steps", "--eval-every", "--threads"}) {
-      if (std::find(more.begin(), more.end(), wanted) == more.end()) {
-        a.insert(a.end(), {wanted, wanted == "--threads" ? "2" : wanted == "--steps" ? "12" : "6"});
-      }
-    }
-    a.insert(a.end(), more.begin(), more.end());
-    return a;
-  }
-  [[nodiscard]] std::string delta(const std::string& out) const {
-    return contents((folder / out) + "/delta.safetensors");
-  }
-};
+using zoq::test::tuning_workshop;
 
 TEST_CASE("R1: finetune writes the folder of a run and one line of JSON, by two losses a step") {
-  const workshop w;
+  const tuning_workshop w;
   const finished done = run(w.finetune("run", {"--json", "--probes", "1"}));
   INFO(done.err);
   REQUIRE(done.code == 0);
@@ -122,7 +59,7 @@ TEST_CASE("R1: finetune writes the folder of a run and one line of JSON, by two 
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they map terabytes
 TEST_CASE("R20: mask, tuning and evaluation within 512 MiB of address space, on 2 threads") {
-  const workshop w;
+  const tuning_workshop w;
   const finished done =
       run(w.finetune("run", {"--threads", "2", "--json"}), std::size_t{512} << 20);
   INFO(done.err);
@@ -131,7 +68,7 @@ TEST_CASE("R20: mask, tuning and evaluation within 512 MiB of address space, on 
 #endif
 
 TEST_CASE("the same delta to the bit: again, on other threads, in other batches of branches") {
-  const workshop w;
+  const tuning_workshop w;
   REQUIRE(run(w.finetune("one")).code == 0);
   REQUIRE(run(w.finetune("two")).code == 0);
   REQUIRE(run(w.finetune("three", {"--threads", "1"})).code == 0);
@@ -143,7 +80,7 @@ TEST_CASE("the same delta to the bit: again, on other threads, in other batches 
 }
 
 TEST_CASE("replay makes the same delta from the record alone") {
-  const workshop w;
+  const tuning_workshop w;
   REQUIRE(run(w.finetune("run")).code == 0);
   const finished done = run({"replay", "--run", w.folder / "run", "--out", w.folder / "again"});
   INFO(done.err);
@@ -152,7 +89,7 @@ TEST_CASE("replay makes the same delta from the record alone") {
 }
 
 TEST_CASE("a run that is cut goes on to the same bits") {
-  const workshop w;
+  const tuning_workshop w;
   const arguments whole = w.finetune("whole", {"--steps", "300", "--eval-every", "100"});
   REQUIRE(run(whole).code == 0);
   const arguments cut = w.finetune("cut", {"--steps", "300", "--eval-every", "100"});
@@ -194,7 +131,7 @@ TEST_CASE("a run that is cut goes on to the same bits") {
 }
 
 TEST_CASE("a folder with a run is not overwritten by mistake") {
-  const workshop w;
+  const tuning_workshop w;
   REQUIRE(run(w.finetune("run")).code == 0);
   const std::string before = w.delta("run");
   const finished refused = run(w.finetune("run", {"--seed", "1"}));
@@ -209,7 +146,7 @@ TEST_CASE("a folder with a run is not overwritten by mistake") {
 }
 
 TEST_CASE("R12: one mask file, many tasks, another model's is refused") {
-  const workshop w;
+  const tuning_workshop w;
   const std::string mask = w.folder / "mask.safetensors";
   const finished made = run({"mask", "--model", w.model, "--text", w.text, "--density", "0.01",
                              "--samples", "4", "--length", "16", "--out", mask, "--json"});
@@ -244,7 +181,7 @@ TEST_CASE("R12: one mask file, many tasks, another model's is refused") {
 }
 
 TEST_CASE("options come from a file too, the command line wins, twice is an error") {
-  const workshop w;
+  const tuning_workshop w;
   const std::string config = w.folder / "options.toml";
   put(config, "model = \"" + w.model + "\"\ntext = \"abc\"\ntop = 3\njson = true\n");
   const finished all = run({"inspect", "--config", config});
@@ -268,7 +205,7 @@ TEST_CASE("options come from a file too, the command line wins, twice is an erro
 }
 
 TEST_CASE("inspect and generate") {
-  const workshop w;
+  const tuning_workshop w;
   const finished done =
       run({"inspect", "--model", w.model, "--text", "h\xc3\xa9llo", "--top", "2", "--json"});
   REQUIRE(done.code == 0);
@@ -295,7 +232,7 @@ TEST_CASE("inspect and generate") {
 }
 
 TEST_CASE("bad input: one clear line, a code that is not 0, nothing half-written") {
-  const workshop w;
+  const tuning_workshop w;
   struct bad {
     arguments command;
     std::string said;  // what the message must hold

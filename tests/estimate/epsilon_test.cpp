@@ -133,3 +133,27 @@ TEST_CASE("choose_epsilon: slips are named") {
   CHECK(message_of([&] { choose_epsilon(of(1, 9), {.near = 0}); }) == wanted);
   CHECK(message_of([&] { choose_epsilon(of(1, 9), {.near = 0.1}); }) == wanted);
 }
+
+TEST_CASE("measure_noise: the noise of losses, from pairs alone") {
+  for (const double noise : {1e-9, 1e-7, 1e-5}) {
+    CAPTURE(noise);
+    double squares = 0;
+    for (zoq::seed_t seed = 1; seed <= 20; ++seed) {
+      noisy_cubic f{.noise = noise, .seed = seed};
+      const double s = zoq::measure_noise([&](std::span<const query> asked) {
+        CHECK(asked.size() == 2);
+        CHECK(zoq::opposite(asked[0], asked[1]));
+        return f(asked);
+      });
+      CHECK(f.calls == 24);
+      squares += s * s / 20;
+    }
+    // 160 terms of chi-squared: 11 % of the square.
+    CHECK(std::fabs(std::sqrt(squares) - noise) < 0.2 * noise);
+  }
+  CHECK(message_of([] {
+          static_cast<void>(zoq::measure_noise([](std::span<const query>) {
+            return std::vector<double>{1, std::nan("")};
+          }));
+        }) == "measure_noise: a loss is nan");
+}

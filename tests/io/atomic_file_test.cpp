@@ -56,6 +56,21 @@ TEST_CASE("atomic_file: empty and large files are whole") {
   CHECK((contents(folder / "large") == large));
 }
 
+TEST_CASE("atomic_file: what a killed writer leaves is told from other files") {
+  const temporary_folder folder;
+  const atomic_file file(folder / "x.bin");
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    CHECK(zoq::is_part_of(entry.path().filename().string(), "x.bin"));
+    CHECK_FALSE(zoq::is_part_of(entry.path().filename().string(), "x"));
+  }
+  CHECK(zoq::is_part_of("x.7.part", "x"));
+  for (const char* other :
+       {"x", "x.part", "x..part", "x.7.part2", "x.7a.part", "y.7.part", "xx.7.part", "x.7"}) {
+    CAPTURE(other);
+    CHECK_FALSE(zoq::is_part_of(other, "x"));
+  }
+}
+
 TEST_CASE("atomic_file: the mode honours the umask") {
   const temporary_folder folder;
   const mode_t before = ::umask(027);

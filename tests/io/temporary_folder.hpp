@@ -55,6 +55,17 @@ inline void put(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
+/// Puts the bytes of `now` in the place of those of `was`, which must be there: what no writer writes.
+template <class T>
+void replace_in(const std::string& path, T was, T now) {
+  std::string bytes = contents(path);
+  const std::string old(reinterpret_cast<const char*>(&was), sizeof was);
+  const std::size_t at = bytes.find(old);
+  require(at != std::string::npos, "test: the value is not in ", path);
+  bytes.replace(at, sizeof now, reinterpret_cast<const char*>(&now), sizeof now);
+  put(path, bytes);
+}
+
 /// The message of the zoq::error that `f` throws; "" when it throws none.
 template <class F>
 std::string message_of(F&& f) {

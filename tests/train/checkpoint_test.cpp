@@ -56,14 +56,20 @@ TEST_CASE("checkpoint: other runs and broken files are refused, naming the file"
   CHECK(error(3, "run-2") == "belongs to another run: it names run-1, this run is run-2");
   CHECK(error(4, "run-1") == "3 values for 4 places");
   for (const float bad : {std::nanf(""), HUGE_VALF}) {
-    checkpoint c = some;
-    c.values[1] = bad;
-    zoq::write_checkpoint(path, c);
-    CHECK(error(3, "run-1") == zoq::text("a value is ", bad));
-    c = some;
-    c.optimizer[5] = bad;
-    zoq::write_checkpoint(path, c);
-    CHECK(error(3, "run-1") == zoq::text("a number of the optimizer's state is ", bad));
+    for (const bool state : {false, true}) {
+      const std::string wanted =
+          zoq::text(state ? "a number of the optimizer's state" : "a value", " is ", bad);
+      checkpoint c = some;
+      float& one = state ? c.optimizer[5] : c.values[1];
+      one = 12345.0f;
+      zoq::write_checkpoint(path, c);
+      const std::string before = contents(path);
+      one = bad;
+      CHECK(message_of([&] { zoq::write_checkpoint(path, c); }) == path + ": " + wanted);
+      CHECK(contents(path) == before);
+      replace_in(path, 12345.0f, bad);
+      CHECK(error(3, "run-1") == wanted);
+    }
   }
   const auto write = [&](const std::map<std::string, std::string>& metadata) {
     const std::vector<zoq::safetensor> tensors = {

@@ -350,8 +350,7 @@ TEST_CASE("minimize: losses and settings that make no sense are refused, with th
   CHECK(run(fails_later, sgd{.rate = 1e-3}) == "step 3: loss 0 of 2 is nan");
   CHECK(run(bowl, sgd{.rate = -1}) == "sgd: the rate is -1, wanted a finite number of at least 0");
   CHECK(run(bowl, sgd{}, spsa{.epsilon = 0}) == "spsa: epsilon is 0, wanted a positive number");
-  CHECK(run(bowl, sgd{.rate = 1e38})
-            .rfind("step 0: a value is no longer finite; the slope was ", 0) == 0);
+  CHECK(run(bowl, sgd{.rate = 1e38}).rfind("step 0: the update made a value ", 0) == 0);
 }
 
 TEST_CASE_TEMPLATE("stepper: replayed, or resumed from a saved state, a run has the same bits", E,

@@ -3,7 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+
 #include <cmath>
+#include <csignal>
 #include <limits>
 #include <string>
 #include <vector>
@@ -130,6 +133,37 @@ TEST_CASE("trajectory: anything else is refused, naming file and line") {
   CHECK(error_of(zero + "{\"step\":1,\"losses\":[1.0,null]}\n") == "3: a loss is not a number");
   CHECK(error_of(zero + "{\"step\":1,\"losses\":[\"1\"]}\n") == "3: a loss is not a number");
   CHECK(error_of(zero + "\n") == "3: not a JSON object");
+}
+
+TEST_CASE("line_file: a line that the disk does not take leaves the lines before it, whole") {
+  const temporary_folder folder;
+  zoq::line_file out(folder / "t");
+  const nlohmann::json line = {{"step", 0}, {"losses", std::vector<double>(20, 0.123456789)}};
+  out.append(line);
+  const std::string before = contents(folder / "t");
+  rlimit was = {};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &was) == 0);
+  rlimit small = was;
+  small.rlim_cur = before.size() + 10;  // the second line does not fit
+  auto* handler = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const std::string message = message_of([&] { out.append(line); });
+  ::setrlimit(RLIMIT_FSIZE, &was);
+  std::signal(SIGXFSZ, handler);
+  CHECK(message == folder / "t" + ": cannot write: File too large");
+  CHECK(contents(folder / "t") == before);
+  out.append(line);
+  CHECK(contents(folder / "t") == before + before);
+}
+
+TEST_CASE("trajectory: a loss that is no number is not written") {
+  const temporary_folder folder;
+  zoq::trajectory_writer out(folder / "t", settings);
+  const std::string before = contents(folder / "t");
+  CHECK(message_of([&] {
+          out.append(0, std::vector<answer>{{1}, {std::nan("")}});
+        }) == "trajectory: a loss of step 0 is nan");
+  CHECK(contents(folder / "t") == before);
 }
 
 TEST_CASE("line_file: a folder that is not there is named") {

@@ -262,7 +262,7 @@ TEST_CASE("stepper: values that would leave the numbers, and missing losses, sto
   zoq::stepper far(exec, order, zoq::spsa{}, zoq::sgd{.rate = 1e300}, zoq::recipe{2, 1});
   CHECK(message_of([&] {
           far.advance(values.data(), f);
-        }).rfind("step 0: a value is no longer finite; the slope was ", 0) == 0);
+        }).rfind("step 0: the update made a value ", 0) == 0);
   zoq::stepper step(exec, order, zoq::spsa{}, zoq::sgd{.rate = 1}, zoq::recipe{2, 1});
   CHECK(message_of([&] {
           step.advance(values.data(),

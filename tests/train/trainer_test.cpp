@@ -16,6 +16,7 @@
 #include "zoq/exec/serial.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/objective/next_token.hpp"
+#include "zoq/view/delta.hpp"
 
 using zoq::any_estimator;
 using zoq::example;
@@ -349,8 +350,12 @@ TEST_CASE("trainer: what cannot go on stops, naming the step and the row of the 
             wanted);
     });
   };
-  CHECK(error(rows, objective) ==
-        zoq::text("step 2: row ", third + 1, ", branch 0: the loss is nan"));
+  // The largest value and its tensor: whether the values have grown too far is the first question.
+  const std::string lost = error(rows, objective);
+  CHECK(lost.rfind(zoq::text("step 2: row ", third + 1,
+                             ", branch 0: the loss is nan; the values are finite, the largest "),
+                   0) == 0);
+  CHECK(lost.find("(blk.") != lost.npos);
   rows[at(third)].continuations.pop_back();
   CHECK(error(rows, zoq::option_likelihood{}) ==
         zoq::text("step 2: row ", third + 1, ": a row has 1 options, wanted at least 2"));
@@ -358,6 +363,51 @@ TEST_CASE("trainer: what cannot go on stops, naming the step and the row of the 
   rows[0].prompt[0] = 96;
   CHECK(error(rows, zoq::option_likelihood{}) ==
         "step 0: forward: token 96 is outside the vocabulary of 96");
+}
+
+TEST_CASE("trainer: an update that makes a value NaN or infinite names the step and the tensor") {
+  const zoq::cpu exec{{.threads = 1}};
+  const llama model = tiny_llama().model();
+  const std::vector<example> rows = tiny_task(5);
+  auto view = zoq::sparse_view(exec, model.tensors(), large_weights(model));
+  zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{},
+                       zoq::sgd{.rate = 1e300});
+  trainer.start(rows, few);
+  std::string said;
+  try {
+    trainer.advance();
+  } catch (const zoq::value_error& e) {
+    said = e.what();
+    CHECK(e.value >= 0);
+    CHECK(e.value < view.order().size);
+  }
+  CHECK(said.rfind("step 0: the update made a value ", 0) == 0);
+  CHECK(said.find("the rate 1e+300 (blk.") != said.npos);
+  CHECK(is_one_line(said));
+  // What the view holds now is no result.
+  const temporary_folder folder;
+  const std::string refused = message_of([&] { zoq::write_delta(folder / "d", view.to_delta()); });
+  CHECK(refused.rfind(folder / "d" + ": blk.", 0) == 0);
+  CHECK(refused.find(".offset: value ") != refused.npos);
+  CHECK(folder.entries() == 0);
+}
+
+TEST_CASE("trainer: noise is that of a chosen epsilon, and measuring it changes nothing") {
+  const zoq::cpu exec{{.threads = 1}};
+  const llama model = tiny_llama().model();
+  const std::vector<example> rows = tiny_task(6);
+  auto view = zoq::sparse_view(exec, model.tensors(), large_weights(model));
+  zoq::trainer trainer(exec, model, view, zoq::option_likelihood{}, zoq::spsa{}, zoq::sgd{});
+  trainer.start(rows, few);
+  const double noise = trainer.measure_noise();
+  CHECK(trainer.cost().evaluations == 24);
+  CHECK(noise == trainer.measure_epsilon().noise);
+  CHECK(noise > 0);
+  CHECK(view.branches().count == 1);
+  int asked = 0;
+  CHECK_THROWS_AS(trainer.measure_noise({}, [&] { zoq::require(++asked < 3, "enough"); }),
+                  zoq::error);
+  CHECK(asked == 3);
 }
 
 TEST_CASE("trainer: settings that make no sense are refused") {

@@ -94,8 +94,14 @@ TEST_CASE("values: files that are none, and of another model, are refused") {
   t.blocks[0] = {"blk.0.attn_q.weight.lora_a", 2, 16, std::vector<float>(32)};
   CHECK(error() ==
         "values: blk.0.attn_q.weight.lora_a is 2 x 16, the view of this model has 2 x 32");
-  t.blocks[0] = {"blk.0.attn_q.weight.lora_a", 2, 32, std::vector<float>(64, HUGE_VALF)};
-  CHECK(error() == path + ": blk.0.attn_q.weight.lora_a has a value that is inf");
+  t.blocks[0] = {"blk.0.attn_q.weight.lora_a", 2, 32, std::vector<float>(64, 12345.0f)};
+  CHECK(error() == "");
+  replace_in(path, 12345.0f, HUGE_VALF);
+  CHECK(message_of([&] { zoq::read_values(path); }) ==
+        path + ": blk.0.attn_q.weight.lora_a has a value that is inf");
+  t.blocks[0].values[7] = HUGE_VALF;
+  CHECK(message_of([&] { zoq::write_values(path, t); }) ==
+        path + ": blk.0.attn_q.weight.lora_a: value 7 is inf");
   t.blocks.pop_back();
   t.blocks[0].values.assign(64, 0);
   CHECK(error() == "values: 27 blocks, the view of this model has 28");

@@ -19,6 +19,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -47,6 +50,71 @@ struct epsilon_choice {
   index_t losses = 0;         // evaluated for this choice
 };
 
+namespace detail {
+
+/// Pairs of opposite points along direction `d`, at these steps.
+inline std::vector<query> pairs_along(const epsilon_options& options, int d,
+                                      std::initializer_list<double> steps) {
+  const seed_t seed =
+      derive_seed(options.seed, purpose::directions, ~static_cast<std::uint64_t>(d));
+  std::vector<query> out;
+  for (const double at : steps) {
+    out.push_back({.seed = seed, .scale = at});
+    out.push_back({.seed = seed, .scale = -at});
+  }
+  return out;
+}
+
+/// The losses at these points. Throws when one is not finite.
+template <class LossesAt>
+std::vector<double> finite_losses(LossesAt& losses_at, std::span<const query> wanted,
+                                  const char* what) {
+  const std::vector<double> loss = losses_at(wanted);
+  require(loss.size() == wanted.size(), what, ": ", loss.size(), " losses for ", wanted.size(),
+          " points");
+  for (const double l : loss) {
+    require(std::isfinite(l), what, ": a loss is ", l);
+  }
+  return loss;
+}
+
+/// (L(w + e z) - L(w - e z)) / (2 e) of a pair.
+inline double quotient(std::span<const query> at, std::span<const double> loss, std::size_t pair) {
+  return (loss[2 * pair] - loss[2 * pair + 1]) / (2 * at[2 * pair].scale);
+}
+
+/// s^2 by one direction, from its pairs at h, 2 h and 4 h.
+inline double noise_variance(std::span<const query> at, std::span<const double> loss) {
+  const double h = at[0].scale;
+  const double first = quotient(at, loss, 0) - quotient(at, loss, 1);
+  const double second = quotient(at, loss, 1) - quotient(at, loss, 2);
+  return h * h * (first * first * 4 / 5 + second * second * 16 / 5);
+}
+
+}  // namespace detail
+
+/// s alone, for an epsilon that is given: 6 losses for each direction, asked for pair by pair, so that it
+/// takes no more memory than a step. Of `options` the seed, the directions and `near` count. Throws as
+/// choose_epsilon does.
+template <class LossesAt>
+double measure_noise(LossesAt&& losses_at, const epsilon_options& options = {}) {
+  require(options.directions >= 1 && options.near > 0,
+          "measure_noise: wanted at least one direction and 0 < near");
+  const double h = options.near;
+  double variance = 0;
+  for (int d = 0; d < options.directions; ++d) {
+    const auto wanted = detail::pairs_along(options, d, {h, 2 * h, 4 * h});
+    std::vector<double> loss;
+    for (std::size_t i = 0; i < wanted.size(); i += 2) {
+      const auto two = detail::finite_losses(
+          losses_at, std::span<const query>(wanted).subspan(i, 2), "measure_noise");
+      loss.insert(loss.end(), two.begin(), two.end());
+    }
+    variance += detail::noise_variance(wanted, loss) / options.directions;
+  }
+  return std::sqrt(variance);
+}
+
 /// `losses_at(std::span<const query>)` returns one loss for each query, as a vector of doubles; it
 /// is called once for each direction with 10 queries, five pairs of opposite ones. Throws on losses
 /// that are not finite.
@@ -59,27 +127,12 @@ epsilon_choice choose_epsilon(LossesAt&& losses_at, const epsilon_options& optio
   double variance = 0, cubic = 0, slope = 0;
   index_t count = 0;
   for (int d = 0; d < options.directions; ++d) {
-    const seed_t seed =
-        derive_seed(options.seed, purpose::directions, ~static_cast<std::uint64_t>(d));
-    std::vector<query> wanted;
-    for (const double at : {h, 2 * h, 4 * h, e, 2 * e}) {
-      wanted.push_back({.seed = seed, .scale = at});
-      wanted.push_back({.seed = seed, .scale = -at});
-    }
-    const std::vector<double> loss = losses_at(std::span<const query>(wanted));
-    require(loss.size() == wanted.size(), "choose_epsilon: ", loss.size(), " losses for ",
-            wanted.size(), " points");
-    for (const double l : loss) {
-      require(std::isfinite(l), "choose_epsilon: a loss is ", l);
-    }
+    const auto wanted = detail::pairs_along(options, d, {h, 2 * h, 4 * h, e, 2 * e});
+    const auto loss = detail::finite_losses(losses_at, wanted, "choose_epsilon");
     count += static_cast<index_t>(loss.size());
-    const auto quotient = [&](std::size_t pair) {
-      return (loss[2 * pair] - loss[2 * pair + 1]) / (2 * wanted[2 * pair].scale);
-    };
-    const double first = quotient(0) - quotient(1), second = quotient(1) - quotient(2);
-    variance +=
-        2 * h * h * (first * first * 4 / 5 + second * second * 16 / 5) / (2.0 * options.directions);
-    const double one = quotient(3), two = quotient(4);
+    variance += detail::noise_variance(wanted, loss) / options.directions;
+    const double one = detail::quotient(wanted, loss, 3);
+    const double two = detail::quotient(wanted, loss, 4);
     const double b = (two - one) / (3 * e * e);
     cubic += b * b / options.directions;
     slope += one * one / options.directions;

@@ -8,7 +8,8 @@
 //
 // The bytes go to a temporary file in the same folder; commit() flushes it to the disk, renames it
 // over the target (which POSIX makes atomic), and flushes the folder, so that a power cut keeps the
-// promise too.
+// promise too. A process that is killed on the way leaves its temporary file behind, TARGET.NUMBER.part:
+// is_part_of tells them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -31,6 +32,57 @@
 #include "zoq/core/error.hpp"
 
 namespace zoq {
+
+namespace detail {
+
+/// Writes all bytes, by as many calls of some(rest) as it takes; it returns what it wrote, as ::write
+/// does. Throws, naming `path` and the cause.
+template <class Some>
+void write_all(const std::string& path, std::span<const std::byte> bytes, const Some& some) {
+  while (!bytes.empty()) {
+    const ssize_t n = some(bytes);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    require(n > 0, path, ": cannot write: ", std::strerror(n < 0 ? errno : EIO));
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+/// Brings what was written to the disk; false, with errno, when that fails.
+inline bool flush(int descriptor) {
+  int result = 0;
+  do {
+    result = ::fsync(descriptor);
+  } while (result != 0 && errno == EINTR);
+  return result == 0 || errno == EINVAL;  // EINVAL: a file system that knows no flush
+}
+
+/// Brings the names in a folder to the disk. Throws, naming `path`, when the disk fails; a folder that may
+/// be written and not read is left to the system.
+inline void flush_folder(const std::string& folder, const std::string& path) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor >= 0) {
+    const bool done = flush(descriptor);
+    const int cause = errno;
+    ::close(descriptor);
+    require(done, path, ": cannot flush its folder: ", std::strerror(cause));
+  }
+}
+
+}  // namespace detail
+
+/// True for the name of a temporary file that was to become the file of name `target`.
+inline bool is_part_of(std::string_view name, std::string_view target) {
+  constexpr std::string_view end = ".part";
+  if (!name.starts_with(target) || !name.ends_with(end) ||
+      name.size() < target.size() + 2 + end.size() || name[target.size()] != '.') {
+    return false;
+  }
+  const std::string_view number =
+      name.substr(target.size() + 1, name.size() - target.size() - 1 - end.size());
+  return number.find_first_not_of("0123456789") == std::string_view::npos;
+}
 
 class atomic_file {
  public:
@@ -80,10 +132,11 @@ class atomic_file {
   }
 
   /// Puts what was written in the place of `path`. Throws `error`, naming the file and the cause,
-  /// and then leaves `path` as it was.
+  /// and then leaves `path` as it was (but for a folder that cannot be flushed: the new contents are then
+  /// in place, and a power cut may bring the old ones back).
   void commit() {
     require(descriptor_ >= 0, path_, ": committed twice");
-    check(flush(descriptor_), "flush");
+    check(detail::flush(descriptor_), "flush");
     check(::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR, "close");
     check(std::rename(temporary_.c_str(), path_.c_str()) == 0, "rename a temporary file to");
     temporary_.clear();
@@ -91,26 +144,10 @@ class atomic_file {
   }
 
  private:
-  // All bytes, by as many calls of some(rest) as it takes; it returns what it wrote.
   template <class Some>
   void put(std::span<const std::byte> bytes, const Some& some) {
     require(descriptor_ >= 0, path_, ": written after the end");
-    while (!bytes.empty()) {
-      const ssize_t n = some(bytes);
-      if (n < 0 && errno == EINTR) {
-        continue;
-      }
-      require(n > 0, path_, ": cannot write: ", std::strerror(n < 0 ? errno : EIO));
-      bytes = bytes.subspan(static_cast<std::size_t>(n));
-    }
-  }
-
-  static bool flush(int descriptor) {
-    int result = 0;
-    do {
-      result = ::fsync(descriptor);
-    } while (result != 0 && errno == EINTR);
-    return result == 0 || errno == EINVAL;  // EINVAL: a file system that knows no flush
+    detail::write_all(path_, bytes, some);
   }
 
   void check(bool done, const char* what) {
@@ -121,15 +158,9 @@ class atomic_file {
     }
   }
 
-  // The file is already in place: an error here is none of the caller's concern.
   void flush_folder() const {
     const std::size_t slash = path_.rfind('/');
-    const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-    const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor >= 0) {
-      flush(descriptor);
-      ::close(descriptor);
-    }
+    detail::flush_folder(slash == std::string::npos ? "." : path_.substr(0, slash + 1), path_);
   }
 
   void abandon() noexcept {

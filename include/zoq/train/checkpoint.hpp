@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,26 @@ struct checkpoint {
   std::vector<float> estimator{};  // what it saved; empty when it has nothing to save
 };
 
-/// Written whole or not at all. Throws, naming the file.
+namespace detail {
+
+/// Throws, naming the file and what the numbers are, on one that is not finite.
+inline void require_finite(const std::string& path, const char* what, std::span<const float> x) {
+  for (const float v : x) {
+    require(std::isfinite(v), path, ": ", what, " is ", v);
+  }
+}
+
+inline void require_finite(const std::string& path, const checkpoint& c) {
+  require_finite(path, "a value", c.values);
+  require_finite(path, "a number of the optimizer's state", c.optimizer);
+}
+
+}  // namespace detail
+
+/// Written whole or not at all. Throws, naming the file, also on values or an optimizer's state that are
+/// not finite: nothing can go on from these.
 inline void write_checkpoint(const std::string& path, const checkpoint& c) {
+  detail::require_finite(path, c);
   const auto floats = [](const char* name, const std::vector<float>& x) {
     return safetensor_of<float>(name, {static_cast<index_t>(x.size())}, x);
   };
@@ -63,13 +82,7 @@ inline checkpoint read_checkpoint(const std::string& path, index_t k, const std:
   if (file.find("estimator") != nullptr) {
     c.estimator = file.values<float>("estimator");
   }
-  const auto require_finite = [&](const char* what, const std::vector<float>& x) {
-    for (const float v : x) {
-      require(std::isfinite(v), path, ": ", what, " is ", v);
-    }
-  };
-  require_finite("a value", c.values);
-  require_finite("a number of the optimizer's state", c.optimizer);
+  detail::require_finite(path, c);
   return c;
 }
 

@@ -51,6 +51,12 @@ struct evaluate_options {
   }
 };
 
+/// Thrown on a loss that is NaN or infinite.
+class loss_error : public error {
+ public:
+  using error::error;
+};
+
 /// True when the pass must also find the likeliest token of every read for this objective.
 template <objective Objective>
 [[nodiscard]] bool needs_best(const Objective& o) {
@@ -146,7 +152,8 @@ void score_rows(Pass& pass, const branch_parts& branches, const Objective& wante
 
 /// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called
 /// with the evaluation so far, for progress; it may return false to stop early. Throws,
-/// with the row's number, when a row does not suit the objective or its loss is not finite.
+/// with the row's number, when a row does not suit the objective, and `loss_error` when its loss is not
+/// finite.
 template <class Pass, objective Objective, class After>
 evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
                     std::span<const example* const> rows, const evaluate_options& options,
@@ -158,8 +165,10 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
       [&](std::size_t r, std::size_t b, std::span<const double> scores,
           std::span<const token_t> best) {
         const double loss = loss_of(wanted, *rows[r], scores, best);
-        require(std::isfinite(loss), "row ", options.number_of(r), ", branch ", b, ": the loss is ",
-                loss);
+        if (!std::isfinite(loss)) {
+          throw loss_error(
+              text("row ", options.number_of(r), ", branch ", b, ": the loss is ", loss));
+        }
         out.branch[b].add(loss);
         if constexpr (choosing_objective<Objective>) {
           if (b == 0 && choice_of(wanted, *rows[r], scores, best) == rows[r]->answer) {

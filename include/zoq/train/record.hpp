@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -48,26 +49,34 @@ class line_file {
   line_file(line_file&& other) noexcept
       : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
   line_file& operator=(line_file&&) = delete;
+  /// Nothing is lost that was flushed before.
   ~line_file() {
     if (descriptor_ >= 0) {
       ::close(descriptor_);
     }
   }
 
-  /// Adds one line in a single write. Throws, naming the file, when the disk does not take it.
+  /// Adds one line in a single write. Throws, naming the file and the cause, when the disk does not take
+  /// it: the file then ends as before, or in a part of a line, which readers leave out.
   void append(const nlohmann::json& line) {
     const std::string text = line.dump() + "\n";
-    std::size_t done = 0;
-    while (done < text.size()) {
-      const ::ssize_t n = ::write(descriptor_, text.data() + done, text.size() - done);
-      require(n >= 0 || errno == EINTR, path_, ": cannot be written: ", std::strerror(errno));
-      done += n > 0 ? static_cast<std::size_t>(n) : 0;
+    const ::off_t before = ::lseek(descriptor_, 0, SEEK_END);
+    try {
+      detail::write_all(path_, std::as_bytes(std::span<const char>(text.data(), text.size())),
+                        [this](std::span<const std::byte> rest) {
+                          return ::write(descriptor_, rest.data(), rest.size());
+                        });
+    } catch (const error&) {
+      // A line after this one would make it the middle of the file.
+      static_cast<void>(before >= 0 && ::ftruncate(descriptor_, before) == 0);
+      throw;
     }
   }
 
-  /// Brings all lines to the disk.
+  /// Brings all lines to the disk. Throws, naming the file and the cause.
   void flush() const {
-    require(::fsync(descriptor_) == 0, path_, ": cannot be flushed: ", std::strerror(errno));
+    const bool done = detail::flush(descriptor_);  // before errno is read
+    require(done, path_, ": cannot be flushed: ", std::strerror(errno));
   }
 
  private:
@@ -114,6 +123,7 @@ class trajectory_writer {
                     std::span<const std::vector<answer>> kept = {})
       : file_((write_lines(path, lines_of(settings, kept)), path)) {}
 
+  /// Throws, naming the file; or the step, when one of its losses is not finite.
   void append(std::uint64_t step, std::span<const answer> losses) {
     file_.append(line_of(step, losses));
   }
@@ -123,6 +133,7 @@ class trajectory_writer {
   static nlohmann::json line_of(std::uint64_t step, std::span<const answer> losses) {
     nlohmann::json line = {{"step", step}, {"losses", nlohmann::json::array()}};
     for (const answer& a : losses) {
+      require(std::isfinite(a.loss), "trajectory: a loss of step ", step, " is ", a.loss);
       line["losses"].push_back(a.loss);
     }
     return line;

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -83,6 +84,14 @@ struct step_result {
   // All losses were the same, so that the estimate is zero whatever the slope is: as where an objective
   // counts answers, and no branch changes one. A run of such steps learns nothing.
   bool flat = false;
+  double difference = 0;  // of the losses that the estimate is made of: loss_difference
+};
+
+/// Thrown when an update makes a value NaN or infinite; the values are then not to be used.
+class value_error : public error {
+ public:
+  value_error(const std::string& what, index_t at) : error(what), value(at) {}
+  index_t value;  // which of the k
 };
 
 /// True when there are two losses or more, all the same.
@@ -90,6 +99,35 @@ inline bool all_equal(std::span<const answer> answers) {
   return answers.size() > 1 && std::all_of(answers.begin(), answers.end(), [&](const answer& a) {
            return a.loss == answers[0].loss;
          });
+}
+
+/// Root mean square of the differences of losses that an estimate is made of: between the two ends of
+/// every pair, and between any other point and the first such one of the same batch. 0 when there are
+/// none.
+inline double loss_difference(std::span<const query> asked, std::span<const answer> answers) {
+  double sum = 0;
+  index_t count = 0;
+  const auto add = [&](std::size_t a, std::size_t b) {
+    const double d = answers[a].loss - answers[b].loss;
+    sum += d * d;
+    ++count;
+  };
+  std::vector<std::size_t> first;  // single points, one a batch: a few at most
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    if (i + 1 < asked.size() && opposite(asked[i], asked[i + 1])) {
+      add(i, i + 1);
+      ++i;
+      continue;
+    }
+    const auto base = std::find_if(first.begin(), first.end(),
+                                   [&](std::size_t f) { return asked[f].batch == asked[i].batch; });
+    if (base == first.end()) {
+      first.push_back(i);
+    } else {
+      add(i, *base);
+    }
+  }
+  return count == 0 ? 0.0 : std::sqrt(sum / static_cast<double>(count));
 }
 
 /// Limits the derivative along every direction to +-`most`. A term's weight is its derivative over the
@@ -153,7 +191,7 @@ class stepper {
   [[nodiscard]] bool done() const { return next_ >= how_.steps; }
 
   /// One step on `values` [k]. `evaluate(queries, answers)` appends one answer for each query.
-  /// Throws when the values would stop being finite; they are then as they were but for that step.
+  /// Throws `value_error` when the update makes a value NaN or infinite.
   template <class Evaluate>
   step_result advance(float* values, Evaluate&& evaluate) {
     std::vector<query> asked, wanted;
@@ -178,6 +216,7 @@ class stepper {
     out.loss = g.loss;
     out.slope = g.slope;
     out.flat = all_equal(out.answers);
+    out.difference = loss_difference(asked, out.answers);
     apply(g, out, values);
     ++next_;
     return out;
@@ -263,8 +302,21 @@ class stepper {
     }
     apply_optimizer(exec_, optimizer_, order_, {result.step, result.schedule, result.loss, 0},
                     gradient_.data(), state_.data(), values);
-    require(std::isfinite(exec_.sum(k, square_of{values})), "step ", result.step,
-            ": a value is no longer finite; the slope was ", result.slope);
+    if (!std::isfinite(exec_.sum(k, square_of{values}))) {
+      refuse_values(result, values);
+    }
+  }
+
+  [[noreturn]] void refuse_values(const step_result& result, const float* values) const {
+    std::vector<float> all(static_cast<std::size_t>(order_.size));
+    exec_.download(values, order_.size, all.data());
+    const auto bad =
+        std::find_if(all.begin(), all.end(), [](float v) { return !std::isfinite(v); });
+    require(bad != all.end(), "step ", result.step, ": the values are too large to square");
+    throw value_error(text("step ", result.step, ": the update made a value ", *bad,
+                           "; the loss was ", result.loss, ", the slope ", result.slope,
+                           ", the rate ", result.schedule * rate_of(optimizer_)),
+                      static_cast<index_t>(bad - all.begin()));
   }
 
   const X& exec_;

@@ -9,9 +9,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -22,6 +25,7 @@
 #include "zoq/train/evaluate.hpp"
 #include "zoq/train/reference.hpp"
 #include "zoq/train/step.hpp"
+#include "zoq/view/value_blocks.hpp"
 #include "zoq/view/view.hpp"
 
 namespace zoq {
@@ -84,40 +88,52 @@ class trainer {
     run(rows, options, [](const step_result&) { return true; });
   }
 
-  /// One step. Throws, naming the step, and the row when it is one of the data's.
+  /// One step. Throws, naming the step, and the row when it is one of the data's; on a loss that is not
+  /// finite also how large the values are, and on a value that is not, the tensor. The values are not to be
+  /// used after the latter.
   step_result advance() {
     const std::uint64_t now = step_->next();
-    return step_->advance(view_.values().data,
-                          [&](std::span<const query> asked, std::vector<answer>& answers) {
-                            try {
-                              losses(asked, now, answers);
-                            } catch (const error& e) {
-                              fail("step ", now, ": ", e.what());
-                            }
-                          });
+    return naming_values([&] {
+      return step_->advance(view_.values().data,
+                            [&](std::span<const query> asked, std::vector<answer>& answers) {
+                              try {
+                                losses(asked, now, answers);
+                              } catch (const loss_error& e) {
+                                fail("step ", now, ": ", e.what(), "; ", largest_value());
+                              } catch (const error& e) {
+                                fail("step ", now, ": ", e.what());
+                              }
+                            });
+    });
   }
 
   /// One recorded step: the same, with the losses of an earlier run instead of forwards.
   step_result replay(std::span<const answer> recorded) {
-    return step_->replay(view_.values().data, recorded);
+    return naming_values([&] { return step_->replay(view_.values().data, recorded); });
   }
 
-  /// Chooses the epsilon on the first batch; see estimate/epsilon.hpp. Changes nothing.
-  epsilon_choice measure_epsilon(epsilon_options how = {}) {
+  /// Chooses the epsilon on the first batch; see estimate/epsilon.hpp. Changes nothing. `before()` is
+  /// called before each direction, and may throw to stop.
+  template <class Before>
+  epsilon_choice measure_epsilon(epsilon_options how, Before&& before) {
     how.seed = options_.seed;
-    const auto choice = choose_epsilon(
-        [&](std::span<const query> asked) {
-          std::vector<answer> answers;
-          losses(asked, 0, answers);
-          std::vector<double> out;
-          for (const answer& a : answers) {
-            out.push_back(a.loss);
-          }
-          return out;
-        },
-        how);
+    const auto choice = choose_epsilon(losses_after(before), how);
     view_.move_to_values(exec_);
     return choice;
+  }
+  epsilon_choice measure_epsilon(const epsilon_options& how = {}) {
+    return measure_epsilon(how, [] {});
+  }
+  /// The rounding noise of a loss alone, likewise.
+  template <class Before>
+  double measure_noise(epsilon_options how, Before&& before) {
+    how.seed = options_.seed;
+    const double noise = zoq::measure_noise(losses_after(before), how);
+    view_.move_to_values(exec_);
+    return noise;
+  }
+  double measure_noise(const epsilon_options& how = {}) {
+    return measure_noise(how, [] {});
   }
   /// For an epsilon that was measured: takes effect at the next start.
   Estimator& estimator_settings() { return estimator_; }
@@ -140,10 +156,61 @@ class trainer {
   }
 
   [[nodiscard]] const train_cost& cost() const { return cost_; }
+  /// For work that is not to be counted.
+  void reset_cost(const train_cost& to) { cost_ = to; }
   [[nodiscard]] auto& steps() { return *step_; }
   [[nodiscard]] const auto& pass() const { return pass_; }
 
  private:
+  // What choose_epsilon asks: losses on the first batch.
+  template <class Before>
+  auto losses_after(Before& before) {
+    return [this, &before](std::span<const query> asked) {
+      before();
+      std::vector<answer> answers;
+      losses(asked, 0, answers);
+      std::vector<double> out;
+      for (const answer& a : answers) {
+        out.push_back(a.loss);
+      }
+      return out;
+    };
+  }
+
+  // Which values a message speaks of: the tensor's name where the view has one for it.
+  [[nodiscard]] std::string name_of_value(index_t i) const {
+    if constexpr (requires { view_.layout().blocks(); }) {
+      const value_blocks& blocks = view_.layout().blocks();
+      for (std::size_t b = 0; b < blocks.names().size(); ++b) {
+        const extent& e = blocks.extents()[b];
+        if (i >= e.first && i < e.first + e.rows * e.columns) {
+          return text(blocks.names()[b], ", value ", i - e.first);
+        }
+      }
+    }
+    return text("value ", i);
+  }
+
+  template <class Step>
+  step_result naming_values(const Step& step) const {
+    try {
+      return step();
+    } catch (const value_error& e) {
+      throw value_error(text(e.what(), " (", name_of_value(e.value), ")"), e.value);
+    }
+  }
+
+  // Why a loss is not finite: values that have grown, or a model that cannot do it.
+  [[nodiscard]] std::string largest_value() const {
+    std::vector<float> all(static_cast<std::size_t>(view_.order().size));
+    exec_.download(view_.values().data, view_.order().size, all.data());
+    const auto most = std::max_element(
+        all.begin(), all.end(), [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+    return most == all.end() ? "nothing is tuned"
+                             : text("the values are finite, the largest ", *most, " (",
+                                    name_of_value(most - all.begin()), ")");
+  }
+
   // The losses at the queries, in runs of at most `stacked_branches`.
   void losses(std::span<const query> asked, std::uint64_t now, std::vector<answer>& answers) {
     for (std::size_t first = 0; first < asked.size();) {

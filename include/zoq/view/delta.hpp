@@ -29,10 +29,20 @@ namespace zoq {
 
 namespace detail {
 inline constexpr std::string_view delta_format = "zoq.delta.1";
+
+/// Throws, naming the file, the tensor and the place, on a value that is NaN or infinite.
+inline void require_finite_values(const std::string& path, const std::string& tensor,
+                                  std::span<const float> values) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    require(std::isfinite(values[i]), path, ": ", printable(tensor), ": value ", i, " is ",
+            values[i]);
+  }
 }
+}  // namespace detail
 
 /// Written whole or not at all. `about` is added to the metadata. Throws, naming the file, when it
-/// cannot be written or the values are not one for each entry.
+/// cannot be written, when the values are not one for each entry, and, naming the tensor, when one is not
+/// finite.
 inline void write_delta(const std::string& path, const delta& d,
                         const std::map<std::string, std::string>& about = {}) {
   require(static_cast<index_t>(d.values.size()) == d.places.count(), path, ": ", d.values.size(),
@@ -44,11 +54,11 @@ inline void write_delta(const std::string& path, const delta& d,
   std::size_t first = 0;
   for (const tensor_mask& t : d.places.tensors) {
     const auto n = static_cast<index_t>(t.index.size());
+    const auto values = std::span<const float>(d.values).subspan(first, t.index.size());
+    detail::require_finite_values(path, t.tensor + ".offset", values);
     metadata[std::string(detail::shape_key) + t.tensor] = detail::shape_text(t);
     tensors.push_back(safetensor_of<std::int32_t>(t.tensor + ".index", {n}, t.index));
-    tensors.push_back(
-        safetensor_of<float>(t.tensor + ".offset", {n},
-                             std::span<const float>(d.values).subspan(first, t.index.size())));
+    tensors.push_back(safetensor_of<float>(t.tensor + ".offset", {n}, values));
     first += t.index.size();
   }
   write_safetensors(path, tensors, metadata);
@@ -83,9 +93,7 @@ inline delta read_delta(const std::string& path) {
     const std::vector<float> values = file.values<float>(name + ".offset");
     require(values.size() == one.index.size(), path, ": ", name, " has ", values.size(),
             " offsets for ", one.index.size(), " places");
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      require(std::isfinite(values[i]), path, ": ", name, ".offset: value ", i, " is ", values[i]);
-    }
+    detail::require_finite_values(path, name + ".offset", values);
     d.values.insert(d.values.end(), values.begin(), values.end());
     d.places.tensors.push_back(std::move(one));
   }

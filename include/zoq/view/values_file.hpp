@@ -101,7 +101,8 @@ inline delta delta_of(const tuned_values& t) {
   return out;
 }
 
-/// Written whole or not at all. `about` is added to the metadata. Throws, naming the file.
+/// Written whole or not at all. `about` is added to the metadata. Throws, naming the file, and the tensor
+/// when one of its values is not finite.
 inline void write_values(const std::string& path, const tuned_values& t,
                          const std::map<std::string, std::string>& about = {}) {
   if (std::holds_alternative<sparse_settings>(t.how)) {
@@ -129,6 +130,7 @@ inline void write_values(const std::string& path, const tuned_values& t,
         safetensor_of<std::int32_t>("tokens", {static_cast<index_t>(t.tokens.size())}, t.tokens));
   }
   for (const named_values& block : t.blocks) {
+    detail::require_finite_values(path, block.name, block.values);
     tensors.push_back(safetensor_of<float>(block.name, {block.rows, block.columns}, block.values));
   }
   write_safetensors(path, tensors, metadata);
