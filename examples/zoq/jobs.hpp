@@ -193,7 +193,6 @@ struct mask_job {
     std::optional<laid_out_view<X, any_layout<X>>> view;
     if (at != nullptr && !at->blocks.empty()) {
       view.emplace(view_of(exec, target_of(m.model), *at));
-      view->move_to_values(exec);
       options.at = view->branches();
     }
     const fisher squares(exec, m.model, from, tell, options);

@@ -87,10 +87,14 @@ void tunes(const workshop& w, const arguments& options, const char* lines = choi
   INFO(replayed.err);
   CHECK(replayed.code == 0);
   CHECK(zoq::test::contents(again) == delta);
-  const finished measured = run({"eval", "--model", w.model, "--data", w.folder / "rows/test.jsonl",
-                                 "--delta", w.folder / "run/delta.safetensors", "--json"});
+  const finished measured =
+      run({"eval", "--model", w.model, "--data", w.folder / "rows/test.jsonl", "--delta",
+           w.folder / "run/delta.safetensors", "--compute", "auto", "--json"});
   INFO(measured.err);
-  CHECK(measured.code == 0);
+  REQUIRE(measured.code == 0);
+  if (std::find(options.begin(), options.end(), "--objective") == options.end()) {
+    CHECK(measured.json()["loss"] == done.json()["loss_after"]);
+  }
 }
 
 }  // namespace
