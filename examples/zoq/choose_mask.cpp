@@ -69,6 +69,8 @@ bool needs_samples(const score_entry& s) { return s.needs_text || s.needs_rows; 
 }  // namespace
 
 void mask_options::add_to(CLI::App& app, const char* samples_name, const char* length_name) {
+  samples_option = samples_name;
+  length_option = length_name;
   app.add_option("--density", density, "Share of the weights of linear layers that is tuned")
       ->capture_default_str();
   app.add_option("--scope", scope, "Take that share of each matrix, or of all weights together")
@@ -93,14 +95,36 @@ void mask_options::validate() const {
     return;
   }
   const score_entry& s = score_named(score);
-  require_option(!needs_samples(s) || !source.empty(), "--mask",
+  require_option(!needs_samples(s) || !source.empty(), score_option.c_str(),
                  text("the score ", score, " needs ",
                       s.needs_text && s.needs_rows ? "a text, or rows (a .jsonl file)"
                       : s.needs_text               ? "a text"
                                                    : "rows (a .jsonl file)"));
   require_option(
-      !needs_samples(s) || (of_rows() ? s.needs_rows : s.needs_text), "--mask",
+      source.empty() || (of_rows() ? s.needs_rows : s.needs_text), score_option.c_str(),
       text("the score ", score, of_rows() ? " takes no rows: " : " takes no text: ", source));
+}
+
+void mask_options::require_used(const CLI::App& app, const std::string& without_score) const {
+  const auto require_none = [&](const std::string& option, const std::string& why) {
+    require_option(app.count(option) == 0, option.c_str(), "it has no effect: " + why);
+  };
+  if (score.empty()) {
+    for (const std::string& option :
+         {std::string("--density"), std::string("--scope"), std::string("--score-settings"),
+          samples_option, length_option}) {
+      require_none(option, without_score);
+    }
+    return;
+  }
+  const std::string the_score = "the score " + score;
+  if (!needs_samples(score_named(score))) {
+    require_none(samples_option, the_score + " sees no samples");
+    require_none("--score-settings", the_score + " has no settings");
+  }
+  if (!needs_samples(score_named(score)) || of_rows()) {
+    require_none(length_option, the_score + (of_rows() ? " sees whole rows" : " sees no text"));
+  }
 }
 
 bool mask_options::read(std::string_view text) {
@@ -168,6 +192,7 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   model_options common;
   mask_options options;
   options.score = "fisher";
+  options.score_option = "--score";
   std::string out;
   common.add_to(app);
   std::vector<std::string> names;
@@ -200,6 +225,9 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   options.source = rows.empty() ? text_file : rows;
   require_option(rows.empty() || options.of_rows(), "--data", rows + " is no .jsonl file");
   options.validate();
+  options.require_used(app, "");
+  require_option(delta_file.empty() || score_named(options.score).at_values, "--delta",
+                 text("the score ", options.score, " does not look at tuned values"));
   require_option(options.save_scores != out, "--save-scores", out + " is the mask's file");
 
   const interrupt asked;

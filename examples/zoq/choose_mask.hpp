@@ -22,10 +22,13 @@ struct mask_options {
   index_t samples = 0;  // windows of text, or rows; 0: as many as suit the score
   index_t length = 128;
   seed_t seed = 0;
+  std::string score_option = "--mask", samples_option, length_option;  // names, for messages
   std::string save_scores = {};  // a file for the scores of all weights; empty: none
 
   /// Wrong usage unless the density is in (0, 1], the score is known, and it has the source it needs.
   void validate() const;
+  /// Wrong usage, saying why, where one of the options below is given and has no effect.
+  void require_used(const CLI::App& app, const std::string& without_score) const;
 
   /// Adds --density, --scope, --score-settings and the two options of this name for samples and length.
   void add_to(CLI::App& app, const char* samples_name, const char* length_name);

@@ -78,7 +78,14 @@ any_estimator::list estimator_option(const std::string& estimator, std::optional
   return out;
 }
 
-std::optional<double> epsilon_given(const std::string& epsilon) {
+std::optional<double> epsilon_given(const std::string& epsilon, const std::string& estimator) {
+  const std::string key = "epsilon=";
+  const std::size_t at = estimator.find(key);
+  if (at != estimator.npos) {
+    require_option(epsilon == "auto", "--epsilon", "--estimator " + estimator + " names one too");
+    const std::size_t first = at + key.size();
+    return epsilon_given(estimator.substr(first, estimator.find(',', at) - first), "");
+  }
   if (epsilon == "auto") {
     return {};
   }

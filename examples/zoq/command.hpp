@@ -58,8 +58,9 @@ auto from_option(const char* option, const Make& make) {
   }
 }
 
-/// What --epsilon says: a length, or nothing for "auto". Throws when it is no positive number.
-std::optional<double> epsilon_given(const std::string& epsilon);
+/// What --epsilon or the text of --estimator says: a length, or nothing for "auto". Wrong usage when it is
+/// no positive number, and when both say one.
+std::optional<double> epsilon_given(const std::string& epsilon, const std::string& estimator);
 
 /// Options of every command that runs a model; on_device.hpp makes the executor.
 struct model_options {

@@ -2,9 +2,12 @@
 #include "finetuning.hpp"
 
 #include <cmath>
+#include <filesystem>
+#include <zoq/score/scores.hpp>
 
 #include "interrupt.hpp"
 #include "on_device.hpp"
+#include "policy_trial.hpp"
 
 namespace zoq::cli {
 
@@ -117,14 +120,37 @@ tensor_selection finetune_options::selection() const {
   return from_option("--layers", [&] { return select(layers, exclude); });
 }
 
-bool finetune_options::needs_mask() const {
+bool finetune_options::needs_mask() const { return traits_of(named_view()).tunes_places; }
+
+void finetune_options::require_together() const {
   const any_view how = named_view();
-  const auto* inner = std::get_if<subspace_settings>(&how);
-  const std::string_view name = inner == nullptr ? name_of(how) : name_of(inner->inner);
-  return name == sparse_settings::name || name == hybrid_settings::name;
+  const view_traits can = traits_of(how);
+  const auto* moved = std::get_if<subspace_settings>(&how);
+  const std::string the_view =
+      text("the view ", name_of(how), moved == nullptr ? "" : " of " + moved->of);
+  require_option(!can.tunes_places || !mask_from.empty() || !start_from.empty(), "--mask",
+                 the_view + " needs one, or --start");
+  require_option(can.tunes_places || mask_from.empty(), "--mask", the_view + " takes none");
+  require_option(can.begins_as_tokens || prompt_text.empty(), "--prompt-text",
+                 the_view + " has no prompt");
+  for (const auto& [option, value] : {std::pair{"--layers", layers}, {"--exclude", exclude}}) {
+    require_option(can.chooses_tensors || value.empty(), option,
+                   the_view + " tunes no tensors that could be left out");
+    require_option(start_from.empty() || value.empty(), option,
+                   "the file of --start says which tensors are tuned");
+  }
+  std::visit(
+      [&]<class Z>(const Z&) {
+        if constexpr (requires { Z::needs_matrices; }) {
+          require_option(can.has_matrices, "--direction",
+                         text(Z::name, " needs matrices, and ", the_view,
+                              " tunes single values: use gaussian, rademacher or sphere"));
+        }
+      },
+      named_direction());
 }
 
-void finetune_options::validate() {
+void finetune_options::validate(const CLI::App& app) {
   const double rate = learning_rate.value_or(0);
   require_option(std::isfinite(rate) && rate >= 0, "--learning-rate",
                  text("wanted a finite number of at least 0, found ", rate));
@@ -135,26 +161,28 @@ void finetune_options::validate() {
   if (mask.read(mask_from) && mask.source.empty() && mask.score.ends_with("-task")) {
     mask.source = data + "/train.jsonl";
   }
+  require_together();
   if (!mask.score.empty()) {
     mask.validate();
+  } else if (!mask_from.empty()) {
+    std::string scores;
+    for (const score_entry& s : score_entries) {
+      scores += text(scores.empty() ? "" : ", ", s.name);
+    }
+    require_option(std::filesystem::exists(mask_from), "--mask",
+                   text("there is no file ", mask_from, ", and no score of that name: ", scores));
   }
-  require_option(
-      needs_mask() == !mask_from.empty() || (needs_mask() && !start_from.empty()), "--mask",
-      needs_mask() ? "the view " + view + " needs one" : "the view " + view + " takes none");
-  require_option(start_from.empty() || (layers.empty() && exclude.empty()), "--start",
-                 "its file says which layers are tuned");
-  static_cast<void>(named_estimator());
-  static_cast<void>(named_optimizer());
-  static_cast<void>(named_direction());
-  static_cast<void>(named_schedule());
+  mask.require_used(app, mask_from.empty() ? "no --mask SCORE chooses places by it"
+                                           : "the places are those of " + mask_from);
   static_cast<void>(selection());
+  try_policies(named_estimator(), named_optimizer(), named_direction(), named_schedule());
 }
 
 int finetune(CLI::App& app, const std::function<void()>& parse) {
   finetune_options options;
   options.add_to(app);
   parse();
-  options.validate();
+  options.validate(app);
   const interrupt asked;
   return on_device(options.common, finetune_job{options});
 }

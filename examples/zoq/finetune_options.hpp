@@ -31,9 +31,12 @@ struct finetune_options {
   bool resume = false, force = false;
 
   void add_to(CLI::App& app);
-  /// Wrong usage where an option makes no sense, alone or beside the others.
-  void validate();
-  [[nodiscard]] std::optional<double> given_epsilon() const { return epsilon_given(epsilon); }
+  /// Wrong usage where an option makes no sense, alone or beside the others. `app`: which were given.
+  void validate(const CLI::App& app);
+  /// As --epsilon or the text of the estimator says; nothing where it is to be measured.
+  [[nodiscard]] std::optional<double> given_epsilon() const {
+    return epsilon_given(epsilon, estimator);
+  }
   /// True when the view tunes the places of a mask.
   [[nodiscard]] bool needs_mask() const;
 
@@ -44,6 +47,9 @@ struct finetune_options {
   [[nodiscard]] any_schedule named_schedule() const;
   [[nodiscard]] any_view named_view() const;
   [[nodiscard]] tensor_selection selection() const;
+
+ private:
+  void require_together() const;  // what only some views and directions can do
 };
 
 }  // namespace zoq::cli

@@ -152,6 +152,8 @@ struct mask_job {
   }
 
  private:
+  struct no_settings {};
+
   // The best of the scores, which go to a file where one is wanted.
   template <class Scores>
   mask chosen(Scores scores, const top_k_options& best) const {
@@ -184,13 +186,13 @@ struct mask_job {
                     best);
     }
     if (score == loss_sensitivity<any_executor, int, text_samples>::name) {
+      settings(no_settings{});
       return chosen(loss_sensitivity(exec, m.model, from, tell), best);
     }
     auto options = settings(fisher_options{});
     std::optional<laid_out_view<X, any_layout<X>>> view;
     if (at != nullptr && !at->blocks.empty()) {
       view.emplace(view_of(exec, target_of(m.model), *at));
-      view->move_to_values(exec);
       options.at = view->branches();
     }
     const fisher squares(exec, m.model, from, tell, options);

@@ -117,7 +117,7 @@ struct plan_options {
     require_option(!model.empty() || !shape.empty(), "--model", "a model or a --shape is needed");
     require_option(how.density > 0 && how.density <= 1, "--density",
                    text("wanted a number above 0 and at most 1, found ", how.density));
-    how.measures_epsilon = !epsilon_given(epsilon).has_value();
+    how.measures_epsilon = !epsilon_given(epsilon, estimator).has_value();
     how.estimator = any_estimator(estimator_option(estimator, probes));
     model_options{model, device, compute, kernels, threads}.validate();
     if (device == "cuda") {

@@ -87,10 +87,14 @@ void tunes(const workshop& w, const arguments& options, const char* lines = choi
   INFO(replayed.err);
   CHECK(replayed.code == 0);
   CHECK(zoq::test::contents(again) == delta);
-  const finished measured = run({"eval", "--model", w.model, "--data", w.folder / "rows/test.jsonl",
-                                 "--delta", w.folder / "run/delta.safetensors", "--json"});
+  const finished measured =
+      run({"eval", "--model", w.model, "--data", w.folder / "rows/test.jsonl", "--delta",
+           w.folder / "run/delta.safetensors", "--compute", "auto", "--json"});
   INFO(measured.err);
-  CHECK(measured.code == 0);
+  REQUIRE(measured.code == 0);
+  if (std::find(options.begin(), options.end(), "--objective") == options.end()) {
+    CHECK(measured.json()["loss"] == done.json()["loss_after"]);
+  }
 }
 
 }  // namespace
@@ -161,21 +165,26 @@ TEST_CASE("policies: every score makes a mask, on text or on rows") {
       if (!from.empty()) {
         how.append(":").append(from == "text" ? w.text : w.rows(choices).append("/train.jsonl"));
       }
-      arguments options = {"--mask",         how, "--density",     "0.01",
-                           "--mask-samples", "2", "--mask-length", "16"};
+      const bool needs_none =
+          name == "random" || name == "magnitude" || name == "magnitude-smallest";
+      arguments options = {"--mask", how, "--density", "0.01"};
+      if (!needs_none) {
+        options.insert(options.end(), {"--mask-samples", "2"});
+      }
+      if (from == "text") {
+        options.insert(options.end(), {"--mask-length", "16"});
+      }
       if (name == "forward-curvature" || name == "hessian-trace") {
         options.insert(options.end(), {"--score-settings", "probes=2"});
       }
       const finished done = run(w.finetune(options));
       INFO(done.err);
-      const bool needs_none =
-          name == "random" || name == "magnitude" || name == "magnitude-smallest";
       const bool takes_none =
           needs_none || name == "fisher-task";  // which takes the rows of the run
       const bool takes_text = name != "fisher-task" && !needs_none;
       const bool takes_rows = name != "fisher" && !needs_none;
       const bool right = from.empty() ? takes_none : from == "text" ? takes_text : takes_rows;
-      CHECK(done.code == (right || (needs_none && !from.empty()) ? 0 : 2));
+      CHECK(done.code == (right ? 0 : 2));
     }
   }
 }
@@ -267,8 +276,74 @@ TEST_CASE("policies: wrong names and settings are wrong usage, with the choices 
   refused({"--view", "lora", "--mask", "random"}, "takes none");
   refused({"--view", "hybrid"}, "needs one");
   refused({"--mask", "random", "--layers", "9-3"}, "layers");
+  refused({"--mask", "fishr:general.txt"}, "fisher-task");
   refused({"--mask", "fisher"}, "text");
   refused({"--mask", "random", "--optimizer", "polyak", "--learning-rate", "0.1"}, "rate");
+}
+
+TEST_CASE("policies: settings that a policy refuses are wrong usage before the model is read") {
+  const workshop w;
+  const auto refused = [&](const arguments& options, const char* said) {
+    arguments all = w.finetune({"--mask", "random"});
+    *std::find(all.begin(), all.end(), w.model) = w.folder / "nowhere.gguf";
+    all.insert(all.end(), options.begin(), options.end());
+    const finished done = run(all);
+    INFO(done.err);
+    CHECK(done.code == 2);
+    CHECK(done.err.find(said) != std::string::npos);
+  };
+  refused({"--estimator", "hizoo:smooth=1"}, "--estimator: hizoo: smooth is 1");
+  refused({"--estimator", "fzoo", "--probes", "1"}, "--estimator: fzoo: 1 probe");
+  refused({"--optimizer", "adam:beta1=2"}, "--optimizer: adam: beta1 is 2");
+  refused({"--direction", "lozo:rank=100"}, "--direction: lozo: rank is 100");
+  refused({"--schedule", "one-cycle:warm_up=2"}, "--schedule: one-cycle: warm_up is 2");
+}
+
+TEST_CASE("policies: options that do not go together are refused, and both are named") {
+  const workshop w;
+  const std::string mask = w.folder / "mask.safetensors";
+  REQUIRE(run({"mask", "--model", w.model, "--score", "random", "--density", "0.01", "--out", mask})
+              .code == 0);
+  const auto refused = [&](const arguments& options, const char* one, const char* other) {
+    const finished done = run(w.finetune(options));
+    INFO(done.err);
+    CHECK(done.code == 2);
+    CHECK(done.err.find(one) != std::string::npos);
+    CHECK(done.err.find(other) != std::string::npos);
+  };
+  refused({"--mask", "random", "--direction", "lozo"}, "lozo", "the view sparse");
+  refused({"--view", "subspace:of=lora", "--direction", "subzero"}, "subzero", "the view subspace");
+  refused({"--mask", mask, "--density", "0.1"}, "--density", "mask.safetensors");
+  refused({"--mask", mask, "--scope", "global"}, "--scope", "mask.safetensors");
+  refused({"--view", "lora", "--density", "0.1"}, "--density", "--mask");
+  refused({"--mask", "random", "--mask-samples", "4"}, "--mask-samples", "the score random");
+  refused({"--mask", "magnitude", "--score-settings", "probes=4"}, "--score-settings",
+          "the score magnitude");
+  refused({"--mask", "random:" + w.text}, "the score random", "general.txt");
+  refused({"--mask", "random", "--prompt-text", "A review:"}, "--prompt-text", "the view sparse");
+  refused({"--view", "prefix", "--layers", "1"}, "--layers", "the view prefix");
+  refused({"--view", "prompt", "--exclude", "ffn"}, "--exclude", "the view prompt");
+  refused({"--mask", "random", "--estimator", "spsa:epsilon=0.01", "--epsilon", "0.02"},
+          "--epsilon", "spsa:epsilon=0.01");
+  refused({"--start", mask, "--layers", "1"}, "--layers", "--start");
+  const finished done = run({"mask", "--model", w.model, "--score", "magnitude", "--delta", mask,
+                             "--out", w.folder / "other.safetensors"});
+  CHECK(done.code == 2);
+  CHECK(done.err.find("the score magnitude") != std::string::npos);
+}
+
+TEST_CASE("policies: an epsilon in an estimator's text is not measured again") {
+  const workshop w;
+  const finished text = run(w.finetune(
+      {"--mask", "random", "--density", "0.01", "--estimator", "spsa:epsilon=0.01,probes=2"}));
+  INFO(text.err);
+  REQUIRE(text.code == 0);
+  const std::string delta = zoq::test::contents(w.folder / "run/delta.safetensors");
+  CHECK(text.json()["epsilon"].get<double>() == 0.01);
+  const finished option = run(w.finetune({"--mask", "random", "--density", "0.01", "--estimator",
+                                          "spsa", "--epsilon", "0.01", "--probes", "2"}));
+  REQUIRE(option.code == 0);
+  CHECK(zoq::test::contents(w.folder / "run/delta.safetensors") == delta);
 }
 
 TEST_CASE(

@@ -78,6 +78,18 @@ TEST_CASE("any_view: a text with settings for every view, and back") {
   CHECK(message_of([] { named("subspace:of=lore"); }).starts_with("unknown view \"lore\""));
 }
 
+TEST_CASE("traits_of: what a view can do, and of a subspace what the other view can") {
+  for (const std::string& name : all_of(at_the_model, before_the_text)) {
+    CAPTURE(name);
+    const zoq::view_traits can = zoq::traits_of(named(name));
+    const auto holds = [&](const char* part) { return name.find(part) != name.npos; };
+    CHECK(can.tunes_places == (holds("sparse") || holds("hybrid")));
+    CHECK(can.chooses_tensors == !(holds("prompt") || holds("prefix")));
+    CHECK(can.begins_as_tokens == holds("prompt"));
+    CHECK(can.has_matrices == !(holds("sparse") || holds("subspace")));
+  }
+}
+
 TEST_CASE_TEMPLATE(
     "any_layout: the model at first, where it adds to it, and single branches when stacked", X,
     ZOQ_TEST_EXECUTORS) {

@@ -136,5 +136,5 @@ TEST_CASE("lora: no rank, and nothing to tune, are refused") {
   zoq::view_target target = target_of(model);
   target.selection = zoq::select("2-");
   CHECK(message_of([&] { lora(exec, target, {}); }) ==
-        "lora: no matrix of a linear layer is selected");
+        "lora: no matrix of a linear layer is selected (layers \"2-\", exclude \"\")");
 }

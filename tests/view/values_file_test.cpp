@@ -52,7 +52,6 @@ TEST_CASE_TEMPLATE("values: a file of every view makes the same view again", X,
     zoq::view_target plain = target_of(model);
     auto again = zoq::view_of(exec, plain, read);
     CHECK(same_bits(again.to_host(), values));
-    again.move_to_values(exec);
     CHECK(same_bits(logits_of(exec, model, again.branches()),
                     logits_of(exec, model, view.branches())));
     if (view.branches().prompt.has_value()) {

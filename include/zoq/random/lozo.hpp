@@ -32,6 +32,7 @@ struct lozo {
   static constexpr std::string_view summary =
       "U V^T of rank r for every matrix, V fixed for some steps";
   static constexpr std::string_view paper = "arXiv 2410.07698";
+  static constexpr bool needs_matrices = true;  // among the values
 
   int rank = 2;
   std::uint64_t refresh = 50;              // steps for which V stays

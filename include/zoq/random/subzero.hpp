@@ -7,11 +7,11 @@
 //     zoq::subzero direction{.rank = 16, .refresh = 500};     // frame: set by direction_at
 //
 // E[z z^T] = I over frames and seeds, and |z|^2 is m n on average, as of a standard normal z: an epsilon
-// chosen for one serves the other. (The paper leaves out the factor.) U = G R^-1 with G standard normal
-// and R^T R = G^T G, so its columns span what those of G do. Memory: 2 (m + n) r floats a matrix, in
-// the direction; U and V are shared by copies and never change, U Z is each copy's own, so a field is
-// valid until the next call of `at`. Yu et al., "Zeroth-Order Fine-Tuning of LLMs in Random Subspaces",
-// arXiv 2410.08989.
+// chosen for one serves the other. (The authors' code has the same factor.) U = G R^-1 with G standard
+// normal and R^T R = G^T G, so its columns span what those of G do. Memory: 2 (m + n) r floats a
+// matrix, in the direction; U and V are shared by copies and never change, U Z is each copy's own, so a
+// field is valid until the next call of `at`. Yu et al., "Zeroth-Order Fine-Tuning of LLMs in Random
+// Subspaces", arXiv 2410.08989.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -196,6 +196,7 @@ struct subzero {
   static constexpr std::string_view summary =
       "U Z V^T for every matrix, U and V orthonormal and fixed for some steps";
   static constexpr std::string_view paper = "arXiv 2410.08989";
+  static constexpr bool needs_matrices = true;  // among the values
 
   int rank = 16;
   std::uint64_t refresh = 500;  // steps for which U and V stay

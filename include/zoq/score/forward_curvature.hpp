@@ -69,7 +69,8 @@ class forward_curvature {
         progress_(std::move(progress)) {
     require(options.probes >= 2, "forward-curvature: ", options.probes,
             " probes, wanted 2 at least");
-    require(options.epsilon > 0, "forward-curvature: epsilon ", options.epsilon);
+    require(options.epsilon > 0, "forward-curvature: epsilon is ", options.epsilon,
+            ", wanted a positive number");
   }
 
   [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }

@@ -66,8 +66,9 @@ class hessian_trace {
         loss_(std::move(loss)),
         options_(options),
         progress_(std::move(progress)) {
-    require(options.probes > 0, "hessian-trace: ", options.probes, " probes");
-    require(options.epsilon > 0, "hessian-trace: epsilon ", options.epsilon);
+    require(options.probes > 0, "hessian-trace: ", options.probes, " probes, wanted at least 1");
+    require(options.epsilon > 0, "hessian-trace: epsilon is ", options.epsilon,
+            ", wanted a positive number");
   }
 
   /// Of every matrix of a linear layer: the mean of the diagonal of its Hessian.

@@ -28,24 +28,25 @@ struct score_entry {
   bool needs_text = false;     // general text; where needs_rows too, either will do
   bool needs_rows = false;     // labelled rows
   bool needs_reverse = false;  // the family's reverse pass
+  bool at_values = false;      // looks at tuned values where there are some, not at the base alone
 };
 
 namespace detail {
 struct no_model {};
 template <class Score>
-constexpr score_entry entry_of(bool text, bool rows, bool reverse) {
-  return {Score::name, Score::summary, Score::paper, Score::cost, text, rows, reverse};
+constexpr score_entry entry_of(bool text, bool rows, bool reverse, bool at_values = false) {
+  return {Score::name, Score::summary, Score::paper, Score::cost, text, rows, reverse, at_values};
 }
 using fisher_of_text = fisher<any_executor, no_model>;
 }  // namespace detail
 
 inline constexpr score_entry score_entries[] = {
-    detail::entry_of<detail::fisher_of_text>(true, false, true),
+    detail::entry_of<detail::fisher_of_text>(true, false, true, true),
     detail::entry_of<fisher_task<any_executor, detail::no_model, detail::no_model>>(false, true,
-                                                                                    true),
+                                                                                    true, true),
     detail::entry_of<loss_sensitivity<any_executor, detail::no_model, text_samples>>(true, true,
                                                                                      true),
-    detail::entry_of<neuron<detail::fisher_of_text>>(true, true, true),
+    detail::entry_of<neuron<detail::fisher_of_text>>(true, true, true, true),
     detail::entry_of<hessian_trace<any_executor, detail::no_model>>(true, true, false),
     detail::entry_of<forward_curvature<any_executor, detail::no_model>>(true, true, false),
     detail::entry_of<magnitude>(false, false, false),

@@ -36,6 +36,7 @@ struct hybrid_settings {
   static constexpr std::string_view paper = "arXiv 2303.08566";
   static constexpr std::string_view cost =
       "12 bytes a sparse value, 4 a value of R (C + O), 4 more for each branch";
+  static constexpr bool tunes_places = true;
   index_t rank = 4;
   double alpha = 8;
   std::uint64_t seed = 0;

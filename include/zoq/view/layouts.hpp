@@ -157,6 +157,42 @@ struct subspace_settings {
 
 using any_view = plain_views::settings_and<subspace_settings>;
 
+/// Which parts of a target a view reads, and which directions suit it. Settings say what differs from the
+/// values here by static members of these names.
+struct view_traits {
+  bool tunes_places = false;      // target.places, a mask
+  bool chooses_tensors = true;    // target.selection
+  bool begins_as_tokens = false;  // target.tokens
+  bool has_matrices = true;       // among its values: for directions of low rank
+};
+
+/// Those of a view; of a subspace those of the view that it moves, but its values are one row.
+inline view_traits traits_of(const any_view& how) {
+  return std::visit(
+      []<class S>(const S& settings) {
+        view_traits out;
+        if constexpr (requires { S::tunes_places; }) {
+          out.tunes_places = S::tunes_places;
+        }
+        if constexpr (requires { S::chooses_tensors; }) {
+          out.chooses_tensors = S::chooses_tensors;
+        }
+        if constexpr (requires { S::begins_as_tokens; }) {
+          out.begins_as_tokens = S::begins_as_tokens;
+        }
+        if constexpr (requires { S::has_matrices; }) {
+          out.has_matrices = S::has_matrices;
+        }
+        if constexpr (std::is_same_v<S, subspace_settings>) {
+          out = std::visit([](const auto& inner) { return traits_of(any_view(inner)); },
+                           settings.inner);
+          out.has_matrices = false;
+        }
+        return out;
+      },
+      how);
+}
+
 template <executor X>
 using any_plain_layout = plain_views::layout<X>;
 template <executor X>

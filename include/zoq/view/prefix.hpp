@@ -30,6 +30,7 @@ struct prefix_settings {
   static constexpr std::string_view paper = "arXiv 2101.00190";
   static constexpr std::string_view cost =
       "4 bytes a value of 2 P K D a layer, 4 more for each branch; P more keys in attention";
+  static constexpr bool chooses_tensors = false;
   index_t rows = 5;
   double deviation = 0.02;  // of the initial values
   std::uint64_t seed = 0;

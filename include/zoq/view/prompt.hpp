@@ -28,6 +28,8 @@ struct prompt_settings {
   static constexpr std::string_view paper = "arXiv 2104.08691";
   static constexpr std::string_view cost =
       "4 bytes a value of P C, 4 more for each branch; P more rows in every sequence";
+  static constexpr bool begins_as_tokens = true;
+  static constexpr bool chooses_tensors = false;
   index_t rows = 16;
   std::uint64_t seed = 0;  // of the tokens that it starts as, where none are given
 

@@ -33,6 +33,8 @@ struct residual_prompt_settings {
   static constexpr std::string_view paper = "arXiv 2305.03937";
   static constexpr std::string_view cost =
       "4 bytes a value of 2 M C, 4 more for each branch; P more rows in every sequence";
+  static constexpr bool begins_as_tokens = true;
+  static constexpr bool chooses_tensors = false;
   index_t rows = 16;
   index_t width = 32;      // M, of the bottleneck
   std::uint64_t seed = 0;  // of D, and of the prompt's tokens where none are given

@@ -50,6 +50,8 @@ struct sparse_settings {
   static constexpr std::string_view summary = "an offset on each entry of a mask";
   static constexpr std::string_view paper = "arXiv 2406.02913";
   static constexpr std::string_view cost = "12 bytes a value, 4 more for each branch";
+  static constexpr bool tunes_places = true;
+  static constexpr bool has_matrices = false;
   bool by_place =
       false;  // a value's element of a direction is its weight's number in the model, so
               // that two masks move the places that they share alike; 8 bytes a value

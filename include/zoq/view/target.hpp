@@ -109,7 +109,8 @@ struct view_target {
         return;
       }
     }
-    fail(view, ": no matrix of a linear layer is selected");
+    fail(view, ": no matrix of a linear layer is selected (layers \"", selection.layers_text(),
+         "\", exclude \"", selection.exclude_text(), "\")");
   }
   /// The table of token embeddings. Throws, naming `view`, when there is none.
   [[nodiscard]] const model_tensor& embedding(std::string_view view) const {

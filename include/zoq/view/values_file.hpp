@@ -232,6 +232,7 @@ laid_out_view<X, any_layout<X>> view_of(const X& exec, view_target target, const
             e.columns);
     exec.upload(found->values.data(), e.rows * e.columns, out.values().data + e.first);
   }
+  out.move_to_values(exec);  // some layouts hand out what they compute from the values
   return out;
 }
 
