@@ -66,7 +66,7 @@ void save_delta(const std::string& path, const View& view,
 inline delta read_delta(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   require(file.metadata("format") == detail::delta_format, path, ": the format is \"",
-          file.metadata("format"), "\", wanted \"", detail::delta_format, "\"");
+          printable(file.metadata("format")), "\", wanted \"", detail::delta_format, "\"");
   delta d;
   d.places.model_hash = file.metadata("model");
   constexpr std::string_view suffix = ".index";
@@ -81,10 +81,11 @@ inline delta read_delta(const std::string& path) {
     tensor_mask one{name, 0, 0, file.values<std::int32_t>(t.name)};
     detail::read_shape(file, name, one.rows, one.columns);
     const std::vector<float> values = file.values<float>(name + ".offset");
-    require(values.size() == one.index.size(), path, ": ", name, " has ", values.size(),
+    require(values.size() == one.index.size(), path, ": ", printable(name), " has ", values.size(),
             " offsets for ", one.index.size(), " places");
     for (std::size_t i = 0; i < values.size(); ++i) {
-      require(std::isfinite(values[i]), path, ": ", name, ".offset: value ", i, " is ", values[i]);
+      require(std::isfinite(values[i]), path, ": ", printable(name), ".offset: value ", i, " is ",
+              values[i]);
     }
     d.values.insert(d.values.end(), values.begin(), values.end());
     d.places.tensors.push_back(std::move(one));
@@ -92,7 +93,7 @@ inline delta read_delta(const std::string& path) {
   try {
     d.places.validate();
   } catch (const error& e) {
-    fail(path, ": ", e.what());
+    fail(path, ": ", printable(e.what(), 400));
   }
   return d;
 }
