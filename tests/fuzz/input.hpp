@@ -89,13 +89,18 @@ inline std::vector<std::string_view> pieces_of(std::string_view text) {
   return out;
 }
 
-/// Runs `read`. An `error` must be one line that a terminal can show.
+/// Runs `read`. An `error` must be one line that a terminal can show; with ZOQ_FUZZ_SAY in the environment
+/// it is printed.
 template <class Read>
 void read_or_refused(const Read& read) {
   try {
     read();
   } catch (const error& e) {
     const std::string_view message = e.what();
+    static const bool say = std::getenv("ZOQ_FUZZ_SAY") != nullptr;
+    if (say) {
+      std::printf("  %s\n", e.what());
+    }
     expect(!message.empty() && message.size() < 4000, "a message of an odd length", message);
     for (const char c : message) {
       expect(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f, "a message of several lines",
