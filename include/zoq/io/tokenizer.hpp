@@ -16,6 +16,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <queue>
 #include <span>
 #include <string>
@@ -26,6 +27,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/keyed_hash.hpp"
 #include "zoq/io/byte_alphabet.hpp"
 #include "zoq/io/byte_reader.hpp"
 #include "zoq/io/gguf.hpp"
@@ -128,7 +130,7 @@ class tokenizer {
  private:
   static constexpr std::uint64_t most_tokens = 1u << 20, most_merges = 1u << 20;
   static constexpr std::size_t most_specials = 1u << 14;
-  using id_by_text = std::unordered_map<std::string_view, token_t>;
+  using id_by_text = std::unordered_map<std::string_view, token_t, keyed_hash>;
 
   struct merge {
     std::uint32_t rank;  // place in the list: the lowest goes first
@@ -160,11 +162,6 @@ class tokenizer {
   struct workspace {
     std::vector<symbol> symbols;
     std::priority_queue<candidate> queue;
-  };
-  // Lets a std::string_view be looked up among keys that are std::string.
-  struct text_hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
   };
 
   static pre_tokenizer pre_tokenizer_of(const model_file& file) {
@@ -369,8 +366,8 @@ class tokenizer {
   std::vector<std::string> pieces_;  // [V], bytes
   std::vector<special_token> specials_;
   std::array<token_t, 256> byte_symbols_{};  // ids from size() on: bytes without a token
-  std::unordered_map<std::uint64_t, merge> merges_;
-  std::unordered_map<std::string, token_t, text_hash, std::equal_to<>> whole_words_;
+  std::unordered_map<std::uint64_t, merge, keyed_hash> merges_;
+  std::unordered_map<std::string, token_t, keyed_hash, std::equal_to<>> whole_words_;
   token_t bos_ = -1;
   token_t eos_ = -1;
   bool adds_bos_ = false;
