@@ -39,8 +39,8 @@ class pre_tokenizer {
     }
     limits_.reset(pcre2_match_context_create(nullptr));
     require(limits_ != nullptr, "pre-tokenizer: out of memory");
-    // The expressions need time linear in the text, and a run of one class alone is gone back over, once:
-    // the limit is on texts of 4 GB without an end of a word. Memory does not grow with the text.
+    // The expressions need time linear in the text, and the limit on steps would refuse long runs of white
+    // space: it is off. That on memory is for the interpreter, where there is no JIT.
     pcre2_set_match_limit(limits_.get(), UINT32_MAX);
     pcre2_set_heap_limit(limits_.get(), most_heap);
   }
