@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <zoq/io/mapped_file.hpp>
@@ -17,9 +19,13 @@ std::vector<token_t> best_of(const std::vector<float>& logits, index_t n) {
   std::vector<token_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   const auto last = order.begin() + std::min<index_t>(n, static_cast<index_t>(order.size()));
+  const auto logit =
+      [&](token_t id) {  // NaN, of weights that are none, comes last: sorting needs an order
+        const float x = logits[static_cast<std::size_t>(id)];
+        return std::isnan(x) ? -std::numeric_limits<float>::infinity() : x;
+      };
   std::partial_sort(order.begin(), last, order.end(), [&](token_t a, token_t b) {
-    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
-    return x != y ? x > y : a < b;
+    return logit(a) != logit(b) ? logit(a) > logit(b) : a < b;
   });
   order.erase(last, order.end());
   return order;

@@ -3,6 +3,8 @@
 //     zoq finetune --model model.gguf --data DIR --mask fisher:text.txt --out RUN
 //
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -10,6 +12,7 @@
 #include <iostream>
 #include <map>
 #include <new>
+#include <zoq/io/shrunk_file.hpp>
 
 #include "command.hpp"
 #include "interrupt.hpp"
@@ -70,6 +73,18 @@ int say(int code, const char* name, const char* message) {
   return code;
 }
 
+// A file that became shorter while it was read: its name, and the exit code of any error. From a signal
+// handler, so by write(2) alone. What a run has saved is whole: --resume goes on with it.
+void say_shrunk(const char* path) noexcept {
+  for (const char* part :
+       {"zoq: ", path, ": the file became shorter while it was read; it must stay as it is\n"}) {
+    if (::write(STDERR_FILENO, part, std::strlen(part)) < 0) {
+      break;
+    }
+  }
+  ::_exit(1);
+}
+
 int run(const command& c, int argc, char** argv) {
   CLI::App app{c.summary, std::string("zoq ") + c.name};
   app.option_defaults()->always_capture_default(false);
@@ -112,6 +127,7 @@ int with_output(int code, const char* name) {
 int main(int argc, char** argv) {
   // A limit on the size of files is an error like a full disk, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
+  zoq::when_a_file_shrinks(say_shrunk);
   if (argc < 2) {
     print_usage(stderr);
     return 2;

@@ -32,6 +32,7 @@ TEST_CASE("text: arguments one after another") {
 
 TEST_CASE("fail: throws the arguments as the message") {
   CHECK(message_of([] { zoq::fail("row ", 3, " is empty"); }) == "row 3 is empty");
+  CHECK(message_of([] { zoq::fail("a\nb\x1b[2J\x7f"); }) == "a?b?[2J?");  // one line
 }
 
 TEST_CASE("require: throws only when the condition fails, and writes no message before") {

@@ -53,6 +53,10 @@ TEST_CASE("multiply_checked: refuses what passes 2^62") {
 
 TEST_CASE("printable: one line of bounded length, cut between characters") {
   CHECK(zoq::printable("a\nb\x7f") == "a?b?");
+  CHECK(zoq::printable("\x1b[2J\xff") == "?[2J?");
+  CHECK(zoq::printable("\xc2\x9b"
+                       "2J \xc3\xa9") == "?2J \xc3\xa9");  // U+009B begins a command too
+  CHECK(zoq::printable("abcdef", 3) == "abc...");
   CHECK(zoq::printable(std::string(100, 'a')) == std::string(100, 'a'));
   CHECK(zoq::printable(std::string(101, 'a')) == std::string(100, 'a') + "...");
   std::string accents = "a";

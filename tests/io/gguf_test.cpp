@@ -113,6 +113,8 @@ TEST_CASE("gguf: every kind of value comes back") {
   CHECK(file.get_integers("ints") == std::vector<std::int64_t>{-1, 2, 300});
   CHECK(file.get_floats("reals") == std::vector<double>{0.25, -1.5});
   CHECK(file.get_integers("none").empty());
+  CHECK(file.get_count("words") == 3);
+  CHECK(file.get_count("none") == 0);
 }
 
 TEST_CASE("gguf: a value of another kind, or none, is an error that names file and key") {
@@ -293,6 +295,35 @@ TEST_CASE("gguf: hostile tensors") {
   std::string evil = hostile({17}, 0, 0);
   evil[evil.find('w')] = '\n';
   CHECK(error_of(folder, evil) == "tensor ? ends at byte 132, the file has 128");
+}
+
+TEST_CASE("gguf: tensors must not overlap") {
+  const temporary_folder folder;
+  const auto two = [](std::uint32_t first_type, std::uint64_t second_at) {
+    std::string s = "GGUF" + raw(std::uint32_t{3}) + raw(std::uint64_t{2}) + raw(std::uint64_t{0});
+    s += raw_string("b") + raw(std::uint32_t{1}) + raw(std::uint64_t{16}) + raw(first_type) +
+         raw(std::uint64_t{0});
+    s += raw_string("a") + raw(std::uint32_t{1}) + raw(std::uint64_t{8}) + raw(std::uint32_t{0}) +
+         raw(second_at);
+    s.resize((s.size() + 31) / 32 * 32 + 96);
+    return s;
+  };
+  put(folder / "m.gguf", two(0, 64));
+  CHECK(open_gguf(folder / "m.gguf").tensors().size() == 2);
+  CHECK(error_of(folder, two(0, 32)) == "tensor a overlaps b");
+  CHECK(error_of(folder, two(0, 0)).find("overlaps") != std::string::npos);
+  put(folder / "m.gguf", two(999, 32));  // where an unknown format ends is not known
+  CHECK(open_gguf(folder / "m.gguf").tensors().size() == 2);
+}
+
+TEST_CASE("gguf: more metadata or tensors than any model has are refused") {
+  const temporary_folder folder;
+  const std::string start = "GGUF" + raw(std::uint32_t{3});
+  const std::string room(3'000'000, '\0');
+  CHECK(error_of(folder, start + raw(std::uint64_t{0}) + raw(std::uint64_t{65537}) + room) ==
+        "the metadata count is 65537, zoq reads up to 65536");
+  CHECK(error_of(folder, start + raw(std::uint64_t{16385}) + raw(std::uint64_t{0}) + room) ==
+        "the tensor count is 16385, zoq reads up to 16384");
 }
 
 TEST_CASE("gguf: the alignment of the metadata is obeyed and checked") {

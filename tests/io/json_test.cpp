@@ -34,5 +34,14 @@ TEST_CASE("json: a slip is an error of one line that names source and column") {
   CHECK(error_of("[{\"b\": {\"a\": 1, \"c\": {}, \"a\": 1}}]") == "f:3: key \"a\" comes twice");
   CHECK(error_of("\"a\xff\"") == "f:3: invalid UTF-8 at byte 2");
   CHECK(error_of(std::string(1000000, '[')) == "f:3: JSON nested deeper than 8");
+  CHECK(error_of("[1e999]") == "f:3: broken JSON: a number is beyond what a double holds");
+  CHECK(message_of([] { return parse_json("[1, [2]]", "f", {.most_values = 3}); }) ==
+        "f: more than 3 values and keys of JSON");
+  CHECK(message_of([] { return parse_json("{\"a\": [1]}", "f", {.most_values = 4}); }).empty());
+  std::string many = "[0";
+  for (int i = 0; i < 1 << 20; ++i) {
+    many += ",0";
+  }
+  CHECK(error_of(many + "]") == "f:3: more than 1048576 values and keys of JSON");
   CHECK(message_of([] { return parse_json(R"({"a": {"a": 1}, "b": {"a": 1}})", "f"); }).empty());
 }

@@ -58,7 +58,10 @@ struct tiny_vocabulary {
     return static_cast<token_t>(tokens.size() - 1);
   }
 
-  void write(const std::string& path) const {
+  void write(const std::string& path) const { writer().write(path); }
+
+  /// The metadata, with what `more` holds.
+  [[nodiscard]] gguf_writer writer() const {
     gguf_writer out = more;
     out.set("tokenizer.ggml.model", model);
     if (!pre.empty()) {
@@ -67,7 +70,7 @@ struct tiny_vocabulary {
     out.set("tokenizer.ggml.tokens", tokens);
     out.set("tokenizer.ggml.token_type", types);
     out.set("tokenizer.ggml.merges", merges);
-    out.write(path);
+    return out;
   }
 };
 

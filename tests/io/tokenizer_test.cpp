@@ -266,6 +266,20 @@ TEST_CASE("tokenizer: what does not fit is an error that names file and key") {
     v.add("a", 1);
     CHECK(error_of(v) == "token \"a\" comes twice");
   }
+  SUBCASE("more tokens, merges or special tokens than any vocabulary has") {
+    v.tokens.resize((1 << 20) + 1);
+    CHECK(error_of(v) ==
+          "metadata tokenizer.ggml.tokens has 1048577 entries, zoq reads up to 1048576");
+    v.tokens.resize(256);
+    v.merges.resize((1 << 20) + 1);
+    CHECK(error_of(v) ==
+          "metadata tokenizer.ggml.merges has 1048577 entries, zoq reads up to 1048576");
+    v.merges.clear();
+    for (int i = 0; i <= 1 << 14; ++i) {
+      v.special("<" + std::to_string(i) + ">", i % 2 == 0 ? 3 : 4);
+    }
+    CHECK(error_of(v) == "16385 special tokens, zoq reads up to 16384");
+  }
   SUBCASE("a type for each token") {
     v.types.pop_back();
     CHECK(error_of(v) == "metadata tokenizer.ggml.token_type has 255 entries for 256 tokens");

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "io/temporary_folder.hpp"
 
 using zoq::llama_config;
@@ -69,6 +71,12 @@ TEST_CASE("llama_config: sizes that make no sense are refused, naming the source
         "x.gguf: head size 0, wanted an even number up to 256");
   CHECK(error_of([](llama_config& c) { c.head_size = 258; }) ==
         "x.gguf: head size 258, wanted an even number up to 256");
-  CHECK(error_of([](llama_config& c) { c.rope_base = 1; }) == "x.gguf: rope base 1");
-  CHECK(error_of([](llama_config& c) { c.norm_epsilon = 0; }) == "x.gguf: norm epsilon 0");
+  for (const float bad : {1.0f, 0.0f, -1.0f, HUGE_VALF, NAN}) {
+    CHECK(error_of([&](llama_config& c) { c.rope_base = static_cast<double>(bad); }) ==
+          zoq::text("x.gguf: rope base ", bad, ", wanted a finite number above 1"));
+  }
+  for (const float bad : {0.0f, -1.0f, HUGE_VALF, NAN}) {
+    CHECK(error_of([&](llama_config& c) { c.norm_epsilon = bad; }) ==
+          zoq::text("x.gguf: norm epsilon ", bad, ", wanted a finite positive number"));
+  }
 }

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -157,7 +158,21 @@ TEST_CASE("llama: metadata that does not fit is refused, naming file and key") {
         "llama.rope.dimension_count is 4, only the whole head of 8 is supported");
   CHECK(with("llama.rope.scaling.type", "linear") ==
         "llama.rope.scaling.type is \"linear\", only \"none\" is supported");
-  CHECK(with("llama.attention.head_count", std::uint32_t{0}) == "llama.attention.head_count is 0");
+  // Absurd sizes are refused by their key, before anything is made of them.
+  for (const char* key :
+       {"llama.block_count", "llama.embedding_length", "llama.attention.head_count",
+        "llama.attention.head_count_kv", "llama.feed_forward_length", "llama.context_length"}) {
+    for (const std::uint32_t bad : {0u, (1u << 31) + 1, ~0u}) {
+      CHECK(with(key, bad) ==
+            zoq::text("metadata ", key, " is ", bad, ", wanted a size from 1 to 2^31"));
+    }
+  }
+  for (const char* key : {"llama.rope.freq_base", "llama.attention.layer_norm_rms_epsilon"}) {
+    for (const float bad : {0.0f, -1.0f, HUGE_VALF, NAN}) {
+      CHECK(with(key, bad) ==
+            zoq::text("metadata ", key, " is ", bad, ", wanted a finite positive number"));
+    }
+  }
   CHECK(with("llama.attention.head_count_kv", std::uint32_t{3}) ==
         "4 heads cannot share 3 heads of keys and values");
   CHECK(with("llama.block_count", "two") ==

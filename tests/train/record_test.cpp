@@ -117,9 +117,15 @@ TEST_CASE("trajectory: anything else is refused, naming file and line") {
   CHECK(error_of("{\"zoq\":\"trajectory.2\"}\n") == no_settings);
   CHECK(error_of("{\"zoq\":1}\n") == no_settings);
   CHECK(error_of("{\"step\":0,\"losses\":[1.0]}\n") == no_settings);
-  CHECK(error_of("what\n") == "1: not a JSON object");
+  CHECK(error_of("what\n").starts_with("1: broken JSON at column 1"));
   CHECK(error_of(first_line + "[1]\n") == "2: not a JSON object");
-  CHECK(error_of(first_line + "{\"step\":0,\"losses\":[1.0]\n") == "2: not a JSON object");
+  CHECK(error_of(first_line + "{\"step\":0,\"losses\":[1.0]\n").starts_with("2: broken JSON"));
+  CHECK(error_of(first_line + "{\"step\":0,\"step\":0}\n") == "2: key \"step\" comes twice");
+  CHECK(error_of(first_line + "{\"step\":0,\"losses\":[1e999]}\n") ==
+        "2: broken JSON: a number is beyond what a double holds");
+  // Settings are written again by a resumed run: to any depth that would need as deep a stack.
+  CHECK(error_of("{\"zoq\":\"trajectory.1\",\"a\":" + std::string(100000, '[') + "\n") ==
+        "1: JSON nested deeper than 8");
   const std::string zero = first_line + "{\"step\":0,\"losses\":[1.0]}\n";
   const std::string wanted = "3: wanted the losses of step 1";
   CHECK(error_of(zero + "{\"step\":0,\"losses\":[1.0]}\n") == wanted);
@@ -132,7 +138,7 @@ TEST_CASE("trajectory: anything else is refused, naming file and line") {
   CHECK(error_of(zero + "{\"step\":1,\"losses\":1.0}\n") == wanted);
   CHECK(error_of(zero + "{\"step\":1,\"losses\":[1.0,null]}\n") == "3: a loss is not a number");
   CHECK(error_of(zero + "{\"step\":1,\"losses\":[\"1\"]}\n") == "3: a loss is not a number");
-  CHECK(error_of(zero + "\n") == "3: not a JSON object");
+  CHECK(error_of(zero + "\n").starts_with("3: broken JSON"));
 }
 
 TEST_CASE("line_file: a line that the disk does not take leaves the lines before it, whole") {

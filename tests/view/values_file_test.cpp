@@ -109,4 +109,23 @@ TEST_CASE("values: files that are none, and of another model, are refused") {
         path + ": the format is \"zoq.mask.1\", wanted \"zoq.values.1\" or \"zoq.delta.1\"");
   zoq::write_safetensors(path, {}, {{"format", "zoq.values.1"}, {"view", "lore"}, {"model", ""}});
   CHECK(message_of([&] { zoq::read_values(path); }).starts_with(path + ": unknown view \"lore\""));
+  // Sizes that memory would be asked for, of a file that holds nothing.
+  const auto refusal = [&](const std::string& how) {
+    zoq::write_safetensors(path, {}, {{"format", "zoq.values.1"}, {"view", how}, {"model", ""}});
+    return message_of([&] { zoq::read_values(path); });
+  };
+  for (const std::string how :
+       {"lora:rank=", "lora-b:rank=", "prompt:rows=", "prefix:rows=", "residual-prompt:width=",
+        "residual-prompt:rows=", "subspace:of=lora,dimension=", "subspace:of=prompt,rows="}) {
+    CHECK(refusal(how + "65536").empty());
+    for (const std::string size : {"65537", "4611686018427387904", "-1"}) {
+      CHECK(refusal(how + size).find(" is " + size + ", wanted 0 to 65536") != std::string::npos);
+    }
+  }
+  CHECK(refusal("lora:alpha=nan") == path + ": view lora: alpha is nan");
+  // A name that would steer a terminal.
+  zoq::write_safetensors(path, std::vector{zoq::safetensor{"a\x1b[2J", "F32", {0}, {}}},
+                         {{"format", "zoq.values.1"}, {"view", "lora"}, {"model", ""}});
+  CHECK(message_of([&] { zoq::read_values(path); }) ==
+        path + ": tensor a?[2J has a name with control characters or of more than 1024 bytes");
 }

@@ -26,10 +26,17 @@ template <class... Args>
   return out.str();
 }
 
-/// Throws `error` with the arguments as its message.
+/// Throws `error` with the arguments as its message. It is one line: control characters, which may come
+/// from a file's own texts, become '?'.
 template <class... Args>
 [[noreturn]] void fail(const Args&... args) {
-  throw error(text(args...));
+  std::string message = text(args...);
+  for (char& c : message) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      c = '?';
+    }
+  }
+  throw error(message);
 }
 
 /// Throws `error` with the arguments as its message unless `condition` holds. The message is only

@@ -39,6 +39,7 @@ inline void require_settings(std::string_view name, double epsilon, int probes) 
   require(std::isfinite(epsilon) && epsilon > 0, name, ": epsilon is ", epsilon,
           ", wanted a positive number");
   require(probes >= 1, name, ": ", probes, " probes, wanted at least 1");
+  require(probes <= 1 << 16, name, ": ", probes, " probes, wanted at most 65,536");
 }
 
 /// A query and the one opposite to it.

@@ -65,6 +65,8 @@ struct svrg {
     detail::require_settings(name, epsilon, probes);
     require(every >= 1 && batches >= 1, name, ": every is ", every, " and batches ", batches,
             ", wanted at least 1");
+    require(batches <= (1u << 16) / static_cast<std::uint64_t>(probes), name, ": ", batches,
+            " batches of ", probes, " probes, wanted at most 65,536 directions");
     if (!answers.empty()) {
       return false;
     }

@@ -21,24 +21,27 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/io/utf8.hpp"
 
 namespace zoq {
 
 static_assert(std::endian::native == std::endian::little,
               "zoq reads and writes little-endian files");
 
-/// `text` fit for one line of a message: control characters become '?', and what goes on beyond 100
-/// bytes is cut.
-inline std::string printable(std::string_view text) {
-  std::size_t n = std::min<std::size_t>(text.size(), 100);
+/// `text` fit for one line of a message: control characters and bytes that are no UTF-8 become '?', so
+/// that no file can steer a terminal, and what goes on beyond `most` bytes is cut.
+inline std::string printable(std::string_view text, std::size_t most = 100) {
+  std::size_t n = std::min(text.size(), most);
   while (n > 0 && n < text.size() && (static_cast<unsigned char>(text[n]) & 0xc0u) == 0x80u) {
     --n;  // not inside a UTF-8 character
   }
-  std::string out(text.substr(0, n));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      c = '?';
-    }
+  std::string out;
+  for (std::size_t at = 0; at < n;) {
+    const utf8_char c = read_utf8(text, at);
+    const bool control = c.code < 0x20 || (c.code >= 0x7f && c.code < 0xa0);
+    const auto bytes = static_cast<std::size_t>(c.bytes == 0 ? 1 : c.bytes);
+    out += c.bytes == 0 || control ? std::string_view("?") : text.substr(at, bytes);
+    at += bytes;
   }
   if (n < text.size()) {
     out += "...";

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
@@ -55,10 +56,10 @@ inline index_t turned_heads(std::string_view gguf, index_t rows, const dense_mas
     return 0;
   }
   const index_t heads = query ? options.heads : options.kv_heads;
-  require(heads > 0, source, ": the rows of ", gguf,
+  require(heads > 0, source, ": the rows of ", printable(gguf),
           " stand in another order here, which needs the numbers of heads");
-  require(rows % (2 * heads) == 0, source, ": ", gguf, " has ", rows, " rows, which are not ",
-          heads, " heads of an even size");
+  require(rows % (2 * heads) == 0, source, ": ", printable(gguf), " has ", rows,
+          " rows, which are not ", heads, " heads of an even size");
   return heads;
 }
 
@@ -78,7 +79,9 @@ inline mask read_dense_mask(const std::string& path, const dense_mask_options& o
   for (const safetensor& t : file.tensors()) {
     require((t.dtype == "BOOL" || t.dtype == "U8") && t.shape.size() == 2 && t.shape[0] > 0 &&
                 t.shape[1] > 0,
-            path, ": tensor ", t.name, " is no matrix of BOOL or U8");
+            path, ": tensor ", printable(t.name), " is no matrix of BOOL or U8");
+    require(t.shape[0] <= std::numeric_limits<std::int32_t>::max() / t.shape[1], path, ": tensor ",
+            printable(t.name), " has more than 2^31 entries");
     const bool none =
         std::all_of(t.bytes.begin(), t.bytes.end(), [](std::byte b) { return b == std::byte{}; });
     if (none) {
@@ -87,7 +90,7 @@ inline mask read_dense_mask(const std::string& path, const dense_mask_options& o
     const std::string of_hf = gguf_name_of(t.name);
     const std::string name = of_hf.empty() ? t.name : of_hf;
     require(!hf_name_of("llama", name).empty() || !of_hf.empty() || t.name.starts_with("blk."),
-            path, ": tensor ", t.name, " is not known by this name");
+            path, ": tensor ", printable(t.name), " is not known by this name");
     const index_t heads = of_hf.empty() ? 0 : detail::turned_heads(name, t.shape[0], options, path);
     tensor_mask one{name, t.shape[0], t.shape[1], {}};
     for (index_t row = 0; row < one.rows; ++row) {
@@ -106,7 +109,7 @@ inline mask read_dense_mask(const std::string& path, const dense_mask_options& o
   try {
     m.validate();
   } catch (const error& e) {
-    fail(path, ": ", e.what());
+    fail(path, ": ", printable(e.what(), 400));
   }
   return m;
 }

@@ -9,10 +9,12 @@
 // bytes); for each tensor its name, u32 dimensions, u64 extents with the fastest first, u32 type,
 // u64 offset; then, padded to general.alignment (32 if absent), the tensor data that the offsets
 // count from. Source: the GGUF specification (ggml project). A file may be hostile: every count,
-// length and offset is checked against the file's size before it is used.
+// length and offset is checked against the file's size before it is used, tensors must not overlap, and
+// their number and that of the metadata are bounded: the tables take at most 32 MB.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -52,11 +54,15 @@ class gguf_parser {
     const auto tensor_count = in_.take<std::uint64_t>("the tensor count");
     const auto value_count = in_.take<std::uint64_t>("the metadata count");
     in_.expect(value_count, 8 + 4 + 1, "the metadata count");
+    require(value_count <= most_values, path_, ": the metadata count is ", value_count,
+            ", zoq reads up to ", most_values);
     std::vector<gguf_value> values;
     for (std::uint64_t i = 0; i < value_count; ++i) {
       values.push_back(read_value(i));
     }
     in_.expect(tensor_count, 8 + 4 + 8 + 4 + 8, "the tensor count");
+    require(tensor_count <= most_tensors, path_, ": the tensor count is ", tensor_count,
+            ", zoq reads up to ", most_tensors);
     const std::uint64_t step = data_alignment(model_file(path_, values, {}, {}));
     std::vector<stored_tensor> tensors;
     std::vector<std::uint64_t> offsets;
@@ -67,11 +73,13 @@ class gguf_parser {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       place(tensors[i], first, offsets[i], step);
     }
+    require_apart(tensors);
     return {path_, std::move(values), std::move(tensors), std::move(owner)};
   }
 
  private:
   static constexpr std::uint64_t most = std::uint64_t{1} << 62;  // of values, bytes, offsets
+  static constexpr std::uint64_t most_values = 1u << 16, most_tensors = 1u << 14;
 
   gguf_value read_value(std::uint64_t number) {
     gguf_value v;
@@ -174,6 +182,22 @@ class gguf_parser {
     require(end <= size, path_, ": ", name, " ends at byte ", end, ", the file has ", size);
     t.byte_count = bytes;
     t.format = format->name;
+  }
+
+  // Else a small file could hold a large model, tensor upon tensor. Of an unknown format the end is not
+  // known.
+  void require_apart(const std::vector<stored_tensor>& tensors) const {
+    std::vector<const stored_tensor*> by_place;
+    for (const stored_tensor& t : tensors) {
+      by_place.push_back(&t);
+    }
+    std::sort(by_place.begin(), by_place.end(),
+              [](const auto* a, const auto* b) { return a->data < b->data; });
+    for (std::size_t i = 1; i < by_place.size(); ++i) {
+      const stored_tensor &before = *by_place[i - 1], &t = *by_place[i];
+      require(t.data - before.data >= std::max<index_t>(before.byte_count, 0), path_, ": tensor ",
+              printable(t.name), " overlaps ", printable(before.name));
+    }
   }
 
   std::string path_;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -63,9 +64,11 @@ class hf_values {
     }
     return out;
   }
+  /// A number that a float can hold.
   [[nodiscard]] double number(const char* key) const {
     const nlohmann::json& value = member(key);
-    require(value.is_number(), source_, ": \"", key, "\" is no number");
+    require(value.is_number() && std::fabs(value.get<double>()) <= double{FLT_MAX}, source_, ": \"",
+            key, "\" is no number that a float can hold");
     return value.get<double>();
   }
   [[nodiscard]] double number(const char* key, double absent) const {
@@ -153,6 +156,7 @@ inline void set_hf_gpt2(const hf_values& in, gguf_writer& out) {
   out.set("gpt2.block_count", in.size("n_layer"));
   out.set("gpt2.context_length", in.size("n_positions"));
   out.set("gpt2.embedding_length", hidden);
+  require(hidden <= 1u << 29, in.source(), ": \"n_embd\" is ", hidden, ", wanted up to 2^29");
   out.set("gpt2.feed_forward_length", in.size("n_inner", 4 * hidden));
   out.set("gpt2.attention.head_count", in.size("n_head"));
   out.set("gpt2.attention.layer_norm_epsilon",
@@ -181,7 +185,10 @@ inline void set_hf_openelm(const hf_values& in, gguf_writer& out) {
   for (const nlohmann::json& factor : in.list("ffn_multipliers", layers)) {
     require(factor.is_number() && factor.get<double>() > 0 && factor.get<double>() < 1000,
             in.source(), ": \"ffn_multipliers\" has an entry that is no number from 0 to 1000");
-    feed_forward.push_back(openelm_multiple(factor.get<double>() * hidden, divisor));
+    const double wanted = factor.get<double>() * hidden;
+    require(wanted <= 1u << 31 && divisor <= 1u << 30, in.source(),
+            ": \"ffn_multipliers\" make a layer of ", wanted, ", wanted up to 2^31");
+    feed_forward.push_back(openelm_multiple(wanted, divisor));
   }
   out.set("openelm.block_count", layers);
   out.set("openelm.context_length", in.size("max_context_length"));

@@ -44,11 +44,14 @@ namespace zoq {
 
 namespace detail {
 
+// Tokenizers nest further than rows of data, and hold more: two values for each token, and up to three
+// for each merge.
+inline constexpr json_bounds hf_bounds = {.deepest = 16, .most_values = 1 << 22};
+
 inline nlohmann::json read_hf_json(const std::string& path) {
   const mapped_file file(path);
-  constexpr int deepest = 16;  // tokenizers nest further than rows of data
   return parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path,
-                    deepest);
+                    hf_bounds);
 }
 
 /// The safetensors files of a folder. With an index, every tensor must lie where it says.
@@ -192,6 +195,7 @@ inline model_file open_hf_folder(const std::string& folder) {
   require(
       family.tied || has("output.weight"), folder,
       ": the head, lm_head.weight, is missing, and config.json does not tie it to the embedding");
+  require(has("token_embd.weight"), folder, ": the embedding is missing");
 
   const std::string words = folder + "/tokenizer.json";
   if (std::filesystem::exists(words)) {

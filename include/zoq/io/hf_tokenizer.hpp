@@ -155,6 +155,8 @@ struct hf_vocabulary {
            std::uint32_t most, const std::string& where) {
     require(id.is_number_unsigned() && id.get<std::uint64_t>() < most, where, ": token \"",
             printable(token), "\" has no id below \"vocab_size\", ", most);
+    require(id.get<std::uint64_t>() < most_ids, where, ": token \"", printable(token), "\" has id ",
+            id.get<std::uint64_t>(), ", zoq reads up to ", most_ids, " tokens");
     const auto n = id.get<std::uint32_t>();
     if (n >= tokens.size()) {
       tokens.resize(n + 1);
@@ -169,6 +171,8 @@ struct hf_vocabulary {
     types[n] = type;
   }
 
+  // Memory is taken for all ids below the largest: as many as io/tokenizer.hpp reads.
+  static constexpr std::uint64_t most_ids = 1u << 20;
   static constexpr std::int32_t normal = 1, control = 3, user_defined = 4, unused = 5;
 };
 

@@ -20,16 +20,30 @@
 
 namespace zoq {
 
+/// What a JSON text may hold: so much that no row or header of use is refused, and so little that the
+/// memory of its values stays near 100 bytes each, beside that of its strings.
+struct json_bounds {
+  int deepest = 8;                // objects and arrays in each other
+  index_t most_values = 1 << 20;  // keys count too
+};
+
 /// The value of `text`. Throws `error`, starting with `source`, on invalid UTF-8, broken JSON (with
-/// its column), a key that comes twice in one object, and nesting deeper than `deepest`.
+/// its column), a number beyond a double, a key that comes twice in one object, and more than the
+/// bounds. The text may be hostile: nothing recurses.
 inline nlohmann::json parse_json(std::string_view text, const std::string& source,
-                                 int deepest = 8) {
+                                 const json_bounds& bounds = {}) {
   const index_t bad = first_invalid_utf8(text);
   require(bad < 0, source, ": invalid UTF-8 at byte ", bad);
   std::vector<std::set<std::string>> keys;  // of the objects that are open
+  index_t values = 0;
   const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using event_type = nlohmann::json::parse_event_t;
-    require(depth <= deepest, source, ": JSON nested deeper than ", deepest);
+    require(depth <= bounds.deepest, source, ": JSON nested deeper than ", bounds.deepest);
+    if (event != event_type::object_end && event != event_type::array_end) {
+      ++values;
+      require(values <= bounds.most_values, source, ": more than ", bounds.most_values,
+              " values and keys of JSON");
+    }
     if (event == event_type::object_start) {
       keys.emplace_back();
     } else if (event == event_type::object_end) {
@@ -48,6 +62,8 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& sourc
     const std::size_t reason = message.find(": ");
     fail(source, ": broken JSON at column ", e.byte,
          reason == std::string_view::npos ? "" : printable(message.substr(reason)));
+  } catch (const nlohmann::json::out_of_range&) {
+    fail(source, ": broken JSON: a number is beyond what a double holds");
   }
 }
 

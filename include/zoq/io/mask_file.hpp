@@ -41,7 +41,8 @@ inline void read_shape(const safetensors_file& file, const std::string& name, in
   const bool space = first.ec == std::errc() && first.ptr != end && *first.ptr == ' ';
   const auto second = std::from_chars(first.ptr + (space ? 1 : 0), end, columns);
   require(space && second.ec == std::errc() && second.ptr == end && rows > 0 && columns > 0,
-          file.path(), ": the shape of ", name, " is \"", text, "\", wanted \"ROWS COLUMNS\"");
+          file.path(), ": the shape of ", printable(name), " is \"", printable(text),
+          "\", wanted \"ROWS COLUMNS\"");
 }
 
 }  // namespace detail
@@ -65,7 +66,7 @@ inline void write_mask(const std::string& path, const mask& m) {
 inline mask read_mask(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   require(file.metadata("format") == detail::mask_format, path, ": the format is \"",
-          file.metadata("format"), "\", wanted \"", detail::mask_format, "\"");
+          printable(file.metadata("format")), "\", wanted \"", detail::mask_format, "\"");
   mask m;
   for (const safetensor& t : file.tensors()) {
     tensor_mask one{t.name, 0, 0, file.values<std::int32_t>(t.name)};
@@ -82,7 +83,7 @@ inline mask read_mask(const std::string& path) {
   try {
     m.validate();
   } catch (const error& e) {
-    fail(path, ": ", e.what());
+    fail(path, ": ", printable(e.what(), 400));
   }
   return m;
 }
@@ -90,7 +91,8 @@ inline mask read_mask(const std::string& path) {
 /// Throws unless `m` was made for the model of this hash (or for none in particular).
 inline void require_model(const mask& m, const std::string& model_hash, const std::string& source) {
   require(m.model_hash.empty() || m.model_hash == model_hash, source,
-          ": made for another model: it names ", m.model_hash, ", this model is ", model_hash);
+          ": made for another model: it names ", printable(m.model_hash), ", this model is ",
+          model_hash);
 }
 
 }  // namespace zoq

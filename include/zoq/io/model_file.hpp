@@ -142,6 +142,11 @@ class model_file {
     return v.bytes[0] != std::byte{0};
   }
 
+  /// The elements of an array of any kind: to be looked at before they are read.
+  [[nodiscard]] std::uint64_t get_count(std::string_view key) const {
+    return array(key, "anything", [](gguf_kind) { return true; }).count;
+  }
+
   /// Views of the strings in the file, valid while it lives.
   [[nodiscard]] std::vector<std::string_view> get_strings(std::string_view key) const {
     const gguf_value& v = array(key, "strings", [](gguf_kind k) { return k == gguf_kind::string; });

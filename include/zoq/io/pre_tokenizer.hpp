@@ -39,10 +39,10 @@ class pre_tokenizer {
     }
     limits_.reset(pcre2_match_context_create(nullptr));
     require(limits_ != nullptr, "pre-tokenizer: out of memory");
-    // The expressions need time linear in the text, so the limits that guard against others are
-    // off.
+    // The expressions need time linear in the text, and the limit on steps would refuse long runs of white
+    // space: it is off. That on memory is for the interpreter, where there is no JIT.
     pcre2_set_match_limit(limits_.get(), UINT32_MAX);
-    pcre2_set_heap_limit(limits_.get(), UINT32_MAX);
+    pcre2_set_heap_limit(limits_.get(), most_heap);
   }
 
   /// True when a word that is a token is taken whole, whatever the merges would make of it.
@@ -70,6 +70,8 @@ class pre_tokenizer {
   }
 
  private:
+  static constexpr std::uint32_t most_heap = 64 * 1024;  // in KiB, of one match
+
   enum class family { gpt2, smollm, llama3, llama3_merges, qwen2, plain };
 
   static family find_family(std::string_view kind) {

@@ -8,7 +8,8 @@
 // Layout: u64 length of the header, little-endian; the header, a JSON object that maps each name to
 // {"dtype", "shape", "data_offsets": [begin, end]} and "__metadata__" to strings, padded with
 // spaces to a multiple of 8; the tensors' bytes, row-major, without holes, which the offsets count
-// from. Source: the safetensors format description.
+// from. Source: the safetensors format description. A file may be hostile: its header has at most 2^20
+// names, strings and numbers, and their memory is near 100 bytes each, beside twice the header's bytes.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -19,6 +20,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 #include <span>
 #include <string>
@@ -126,11 +128,12 @@ class safetensors_file {
   /// All tensors, in the order in which their bytes lie in the file. The bytes are valid while the
   /// file object lives, wherever it is moved.
   [[nodiscard]] std::span<const safetensor> tensors() const { return tensors_; }
-  /// The tensor of this name, or null.
+  /// The tensor of this name, or null. Cost: logarithmic.
   [[nodiscard]] const safetensor* find(std::string_view name) const {
-    const auto at = std::find_if(tensors_.begin(), tensors_.end(),
-                                 [&](const safetensor& t) { return t.name == name; });
-    return at == tensors_.end() ? nullptr : &*at;
+    const auto at = std::lower_bound(
+        by_name_.begin(), by_name_.end(), name,
+        [&](std::size_t n, std::string_view wanted) { return tensors_[n].name < wanted; });
+    return at == by_name_.end() || tensors_[*at].name != name ? nullptr : &tensors_[*at];
   }
   /// The tensor of this name. Throws, naming file and tensor, when there is none.
   [[nodiscard]] const safetensor& tensor(std::string_view name) const {
@@ -154,6 +157,7 @@ class safetensors_file {
 
  private:
   static constexpr std::uint64_t longest_header = 100'000'000;  // the format's own bound
+  static constexpr std::size_t longest_name = 1024;
 
   explicit safetensors_file(mapped_file file) : file_(std::move(file)) {
     byte_reader in(file_.bytes(), path());
@@ -162,8 +166,9 @@ class safetensors_file {
             " bytes");
     const std::byte* start = in.skip(length, "the header");
     const std::string source = path() + ": header";
-    const nlohmann::json header = parse_json(
-        {reinterpret_cast<const char*>(start), static_cast<std::size_t>(length)}, source, 4);
+    const nlohmann::json header =
+        parse_json({reinterpret_cast<const char*>(start), static_cast<std::size_t>(length)}, source,
+                   {.deepest = 4});
     require(header.is_object(), source, " is no JSON object");
     const std::span<const std::byte> data = file_.bytes().subspan(in.position());
     for (const auto& [name, entry] : header.items()) {
@@ -188,6 +193,10 @@ class safetensors_file {
     }
     require(end == data.data() + data.size(), path(), ": the last ",
             data.data() + data.size() - end, " bytes belong to no tensor");
+    by_name_.resize(tensors_.size());
+    std::iota(by_name_.begin(), by_name_.end(), std::size_t{0});
+    std::sort(by_name_.begin(), by_name_.end(),
+              [&](std::size_t a, std::size_t b) { return tensors_[a].name < tensors_[b].name; });
   }
 
   void read_metadata(const nlohmann::json& entry) {
@@ -202,6 +211,8 @@ class safetensors_file {
                          std::span<const std::byte> data) const {
     const std::string where = path() + ": tensor " + printable(name);
     require(entry.is_object(), where, " is no JSON object");
+    require(name.size() <= longest_name && printable(name, longest_name) == name, where,
+            " has a name with control characters or of more than ", longest_name, " bytes");
     safetensor t;
     t.name = name;
     t.dtype = json_string(entry, "dtype", where);
@@ -234,6 +245,7 @@ class safetensors_file {
   mapped_file file_;
   strings metadata_;
   std::vector<safetensor> tensors_;
+  std::vector<std::size_t> by_name_;  // the numbers of the tensors, in the order of their names
 };
 
 /// A tensor whose bytes are made while a file is written.

@@ -16,7 +16,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <functional>
 #include <queue>
 #include <span>
 #include <string>
@@ -27,6 +27,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/keyed_hash.hpp"
 #include "zoq/io/byte_alphabet.hpp"
 #include "zoq/io/byte_reader.hpp"
 #include "zoq/io/gguf.hpp"
@@ -41,12 +42,12 @@ class tokenizer {
  public:
   /// Reads the vocabulary; nothing of the file is kept. Throws `error`, naming file and key, on
   /// another tokenizer than byte-level BPE ("gpt2"), an unknown pre-tokenizer, a token that comes
-  /// twice, or a merge or special id that does not fit the vocabulary.
+  /// twice, a merge or special id that does not fit the vocabulary, and more than 2^20 tokens, 2^20
+  /// merges or 2^14 special tokens. Memory: near 120 bytes a token and 60 a merge, beside the text.
   explicit tokenizer(const model_file& file)
       : pre_(pre_tokenizer_of(file)), adds_bos_(pre_.adds_bos()) {
-    const std::vector<std::string_view> texts = file.get_strings("tokenizer.ggml.tokens");
-    require(!texts.empty() && texts.size() < most_tokens, file.path(),
-            ": metadata tokenizer.ggml.tokens has ", texts.size(), " tokens");
+    const std::vector<std::string_view> texts = strings(file, "tokenizer.ggml.tokens", most_tokens);
+    require(!texts.empty(), file.path(), ": metadata tokenizer.ggml.tokens has 0 tokens");
     id_by_text ids;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       require(texts[i].empty() || ids.emplace(texts[i], static_cast<token_t>(i)).second,
@@ -64,7 +65,8 @@ class tokenizer {
   /// The ids of `text` alone: no token is added before or behind. User-defined tokens in the text
   /// are always found; control tokens only when `mode` is special::parsed. Any bytes will do, also
   /// such as are no UTF-8. A byte that the vocabulary has no token for is left out, see spells().
-  /// Cost: n log n in the longest word, linear in the rest.
+  /// Cost: n log n in the longest word, linear in the rest; a search of the text for each special
+  /// token that may be found in it.
   [[nodiscard]] std::vector<token_t> encode(std::string_view text,
                                             special mode = special::plain) const {
     std::vector<token_t> out;
@@ -126,8 +128,9 @@ class tokenizer {
   [[nodiscard]] bool adds_eos() const { return adds_eos_; }
 
  private:
-  static constexpr std::size_t most_tokens = std::numeric_limits<token_t>::max() - 256;
-  using id_by_text = std::unordered_map<std::string_view, token_t>;
+  static constexpr std::uint64_t most_tokens = 1u << 20, most_merges = 1u << 20;
+  static constexpr std::size_t most_specials = 1u << 14;
+  using id_by_text = std::unordered_map<std::string_view, token_t, keyed_hash>;
 
   struct merge {
     std::uint32_t rank;  // place in the list: the lowest goes first
@@ -160,11 +163,6 @@ class tokenizer {
     std::vector<symbol> symbols;
     std::priority_queue<candidate> queue;
   };
-  // Lets a std::string_view be looked up among keys that are std::string.
-  struct text_hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
-  };
 
   static pre_tokenizer pre_tokenizer_of(const model_file& file) {
     const std::string model = file.get_string("tokenizer.ggml.model");
@@ -179,14 +177,21 @@ class tokenizer {
     }
   }
 
+  static std::vector<std::string_view> strings(const model_file& file, const char* key,
+                                               std::uint64_t most) {
+    require(file.get_count(key) <= most, file.path(), ": metadata ", key, " has ",
+            file.get_count(key), " entries, zoq reads up to ", most);
+    return file.get_strings(key);
+  }
+
   void read_tokens(const model_file& file, const std::vector<std::string_view>& texts) {
     enum kind : std::int64_t { unknown = 2, control = 3, user_defined = 4 };  // of the GGUF format
     std::vector<std::int64_t> kinds(texts.size(), 1);
     if (file.has("tokenizer.ggml.token_type")) {
+      const std::uint64_t count = file.get_count("tokenizer.ggml.token_type");
+      require(count == texts.size(), file.path(), ": metadata tokenizer.ggml.token_type has ",
+              count, " entries for ", texts.size(), " tokens");
       kinds = file.get_integers("tokenizer.ggml.token_type");
-      require(kinds.size() == texts.size(), file.path(),
-              ": metadata tokenizer.ggml.token_type has ", kinds.size(), " entries for ",
-              texts.size(), " tokens");
     }
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const bool is_special =
@@ -202,6 +207,8 @@ class tokenizer {
             {std::string(texts[i]), static_cast<token_t>(i), kinds[i] == user_defined});
       }
     }
+    require(specials_.size() <= most_specials, file.path(), ": ", specials_.size(),
+            " special tokens, zoq reads up to ", most_specials);
     // The longest first: "<a><b>" is found before "<a>".
     std::stable_sort(specials_.begin(), specials_.end(),
                      [](const auto& a, const auto& b) { return a.text.size() > b.text.size(); });
@@ -218,7 +225,7 @@ class tokenizer {
   }
 
   void read_merges(const model_file& file, const id_by_text& ids) {
-    const std::vector<std::string_view> lines = file.get_strings("tokenizer.ggml.merges");
+    const std::vector<std::string_view> lines = strings(file, "tokenizer.ggml.merges", most_merges);
     const auto symbol_named = [&](std::string_view text) -> token_t {
       const auto found = ids.find(text);
       if (found != ids.end()) {
@@ -277,8 +284,13 @@ class tokenizer {
   // the next in what is left, and so on.
   std::vector<fragment> fragments(std::string_view text, special mode) const {
     std::vector<fragment> out = {{text}};
+    std::array<bool, 256> has{};  // most special tokens begin as no text does
+    for (const char c : text) {
+      has[static_cast<unsigned char>(c)] = true;
+    }
     for (const special_token& s : specials_) {
-      if ((!s.always && mode == special::plain) || text.find(s.text) == std::string_view::npos) {
+      if ((!s.always && mode == special::plain) || !has[static_cast<unsigned char>(s.text[0])] ||
+          text.find(s.text) == std::string_view::npos) {
         continue;
       }
       std::vector<fragment> finer;
@@ -354,8 +366,8 @@ class tokenizer {
   std::vector<std::string> pieces_;  // [V], bytes
   std::vector<special_token> specials_;
   std::array<token_t, 256> byte_symbols_{};  // ids from size() on: bytes without a token
-  std::unordered_map<std::uint64_t, merge> merges_;
-  std::unordered_map<std::string, token_t, text_hash, std::equal_to<>> whole_words_;
+  std::unordered_map<std::uint64_t, merge, keyed_hash> merges_;
+  std::unordered_map<std::string, token_t, keyed_hash, std::equal_to<>> whole_words_;
   token_t bos_ = -1;
   token_t eos_ = -1;
   bool adds_bos_ = false;

@@ -9,8 +9,10 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -48,8 +50,12 @@ class decoder {
       tensors.push_back({e.name, file->matrix(e.name), e.role});
     }
     require_expected(wanted, tensors, path);
+    std::set<std::string_view> known;
+    for (const model_tensor& t : tensors) {
+      known.insert(t.name);
+    }
     for (const stored_tensor& t : file->tensors()) {
-      require(find_tensor(tensors, t.name) >= 0, path, ": tensor ", t.name, " is not part of a ",
+      require(known.contains(t.name), path, ": tensor ", printable(t.name), " is not part of a ",
               config.family, " model that zoq knows");
     }
     return decoder(config, std::move(tensors), file);

@@ -10,6 +10,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -108,8 +109,10 @@ struct decoder_config {
     }
     require(head_size > 0 && head_size % 2 == 0 && head_size <= 256, source, ": head size ",
             head_size, ", wanted an even number up to 256");
-    require(rope_base > 1, source, ": rope base ", rope_base);
-    require(norm_epsilon > 0, source, ": norm epsilon ", norm_epsilon);
+    require(rope_base > 1 && std::isfinite(rope_base), source, ": rope base ", rope_base,
+            ", wanted a finite number above 1");
+    require(norm_epsilon > 0 && std::isfinite(norm_epsilon), source, ": norm epsilon ",
+            norm_epsilon, ", wanted a finite positive number");
   }
 };
 

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -95,13 +96,23 @@ class family_metadata {
 
   [[nodiscard]] std::string key(std::string_view name) const { return prefix_ + std::string(name); }
   [[nodiscard]] bool has(std::string_view name) const { return file_.has(key(name)); }
+  /// A size from 1 to 2^31: products of two stay below 2^62.
   [[nodiscard]] index_t size(std::string_view name) const {
-    return static_cast<index_t>(file_.get_u64(key(name)));
+    const std::uint64_t n = file_.get_u64(key(name));
+    require(n >= 1 && n <= std::uint64_t{1} << 31, file_.path(), ": metadata ", key(name), " is ",
+            n, ", wanted a size from 1 to 2^31");
+    return static_cast<index_t>(n);
   }
   [[nodiscard]] index_t size(std::string_view name, index_t absent) const {
     return has(name) ? size(name) : absent;
   }
-  [[nodiscard]] double number(std::string_view name) const { return file_.get_float(key(name)); }
+  /// A positive number that a float can hold.
+  [[nodiscard]] double number(std::string_view name) const {
+    const double n = file_.get_float(key(name));
+    require(n > 0 && n <= static_cast<double>(std::numeric_limits<float>::max()), file_.path(),
+            ": metadata ", key(name), " is ", n, ", wanted a finite positive number");
+    return n;
+  }
 
   /// A number of layers that the file can hold.
   [[nodiscard]] index_t layers() const {
@@ -120,9 +131,13 @@ class family_metadata {
     if (found == values.end() || found->kind != gguf_kind::array) {
       return std::vector<index_t>(static_cast<std::size_t>(layers), size(name));
     }
+    require(file_.get_count(wanted) == static_cast<std::uint64_t>(layers), file_.path(), ": ",
+            wanted, " has ", file_.get_count(wanted), " values, the model ", layers, " layers");
     const std::vector<std::int64_t> all = file_.get_integers(wanted);
-    require(static_cast<index_t>(all.size()) == layers, file_.path(), ": ", wanted, " has ",
-            all.size(), " values, the model ", layers, " layers");
+    for (const std::int64_t n : all) {
+      require(n >= 1 && n <= std::int64_t{1} << 31, file_.path(), ": metadata ", wanted,
+              " has an entry of ", n, ", wanted sizes from 1 to 2^31");
+    }
     return {all.begin(), all.end()};
   }
 
@@ -148,8 +163,8 @@ class family_metadata {
     }
     if (has("rope.scaling.type")) {
       const std::string type = file_.get_string(key("rope.scaling.type"));
-      require(type == "none", file_.path(), ": ", key("rope.scaling.type"), " is \"", type,
-              "\", only \"none\" is supported");
+      require(type == "none", file_.path(), ": ", key("rope.scaling.type"), " is \"",
+              printable(type), "\", only \"none\" is supported");
     }
   }
 

@@ -29,9 +29,8 @@ struct gpt2_family {
     c.layers = in.layers();
     c.hidden = in.size("embedding_length");
     c.heads = c.kv_heads = in.size("attention.head_count");
-    require(c.heads > 0 && c.hidden % c.heads == 0, file.path(), ": ",
-            in.key("attention.head_count"), " is ", c.heads, ", no divisor of the ", c.hidden,
-            " columns");
+    require(c.hidden % c.heads == 0, file.path(), ": ", in.key("attention.head_count"), " is ",
+            c.heads, ", no divisor of the ", c.hidden, " columns");
     require(in.size("attention.head_count_kv", c.heads) == c.heads, file.path(), ": ",
             in.key("attention.head_count_kv"), " is ", in.size("attention.head_count_kv", 0),
             ", wanted as many as heads: ", c.heads);

@@ -27,7 +27,6 @@ struct llama_family {
     c.hidden = in.size("embedding_length");
     c.heads = in.size("attention.head_count");
     c.kv_heads = in.size("attention.head_count_kv", c.heads);
-    require(c.heads > 0, file.path(), ": ", in.key("attention.head_count"), " is 0");
     c.head_size = in.size("attention.key_length", c.hidden / c.heads);
     c.feed_forward = in.size("feed_forward_length");
     // A reader's own key: Hugging Face keeps the two coordinates of a pair half a head apart.

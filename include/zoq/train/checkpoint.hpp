@@ -70,11 +70,12 @@ inline checkpoint read_checkpoint(const std::string& path, index_t k, const std:
   require(file.metadata("format") == "zoq.checkpoint.1", path, ": not a checkpoint");
   checkpoint c;
   c.run = file.metadata("run");
-  require(c.run == run, path, ": belongs to another run: it names ", c.run, ", this run is ", run);
+  require(c.run == run, path, ": belongs to another run: it names ", printable(c.run),
+          ", this run is ", run);
   const std::string& steps = file.metadata("steps");
   const auto [end, ec] = std::from_chars(steps.data(), steps.data() + steps.size(), c.steps);
-  require(ec == std::errc() && end == steps.data() + steps.size(), path, ": steps are \"", steps,
-          "\"");
+  require(ec == std::errc() && end == steps.data() + steps.size(), path, ": steps are \"",
+          printable(steps), "\"");
   c.values = file.values<float>("values");
   c.optimizer = file.values<float>("optimizer");
   require(static_cast<index_t>(c.values.size()) == k, path, ": ", c.values.size(), " values for ",

@@ -19,17 +19,18 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <span>
-#include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "zoq/core/error.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/io/atomic_file.hpp"
+#include "zoq/io/json.hpp"
+#include "zoq/io/mapped_file.hpp"
 
 namespace zoq {
 
@@ -84,26 +85,29 @@ class line_file {
   int descriptor_ = -1;
 };
 
-/// The whole lines of a file as JSON; none when it is missing. A last line without its end is left
-/// out. Throws, naming file and line, when another line is no JSON object.
+/// Calls each(line, number from 1) for the whole lines of a file, JSON objects; for none when it is missing.
+/// A last line without its end is left out. Throws, naming file and line, on anything else. Memory: one
+/// line's.
+template <class F>
+void for_each_line(const std::string& path, const F& each) {
+  if (!std::filesystem::exists(path)) {
+    return;
+  }
+  const mapped_file file(path);
+  std::string_view rest(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  std::size_t number = 1;
+  for (std::size_t end; (end = rest.find('\n')) != rest.npos; ++number) {
+    nlohmann::json line = parse_json(rest.substr(0, end), text(path, ":", number));
+    require(line.is_object(), path, ":", number, ": not a JSON object");
+    each(std::move(line), number);
+    rest.remove_prefix(end + 1);
+  }
+}
+
+/// The same lines at once.
 inline std::vector<nlohmann::json> read_lines(const std::string& path) {
   std::vector<nlohmann::json> out;
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream all;
-  all << in.rdbuf();
-  const std::string text = all.str();
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = text.find('\n', begin);
-    if (end == std::string::npos) {
-      break;
-    }
-    auto line =
-        nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
-                              text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
-    require(line.is_object(), path, ":", out.size() + 1, ": not a JSON object");
-    out.push_back(std::move(line));
-    begin = end + 1;
-  }
+  for_each_line(path, [&](nlohmann::json line, std::size_t) { out.push_back(std::move(line)); });
   return out;
 }
 
@@ -154,24 +158,30 @@ class trajectory_writer {
 /// 0, 1, 2, ...
 inline trajectory read_trajectory(const std::string& path) {
   require(std::filesystem::exists(path), path, ": there is no such file");
-  const std::vector<nlohmann::json> lines = read_lines(path);
-  require(!lines.empty() && lines[0].contains("zoq") && lines[0]["zoq"] == "trajectory.1", path,
-          ":1: not the settings of a trajectory");
-  trajectory t{lines[0], {}};
-  for (std::size_t i = 1; i < lines.size(); ++i) {
-    const auto& line = lines[i];
+  trajectory t;
+  bool begun = false;
+  for_each_line(path, [&](nlohmann::json line, std::size_t number) {
+    if (!begun) {
+      const auto format = line.find("zoq");
+      require(format != line.end() && *format == "trajectory.1", path,
+              ":1: not the settings of a trajectory");
+      t.settings = std::move(line);
+      begun = true;
+      return;
+    }
     const auto step = line.find("step");
     const auto losses = line.find("losses");
-    require(step != line.end() && step->is_number_unsigned() && *step == i - 1 &&
+    require(step != line.end() && step->is_number_unsigned() && *step == t.losses.size() &&
                 losses != line.end() && losses->is_array(),
-            path, ":", i + 1, ": wanted the losses of step ", i - 1);
+            path, ":", number, ": wanted the losses of step ", t.losses.size());
     std::vector<answer> answers;
     for (const auto& loss : *losses) {
-      require(loss.is_number(), path, ":", i + 1, ": a loss is not a number");
+      require(loss.is_number(), path, ":", number, ": a loss is not a number");
       answers.push_back({loss.get<double>()});
     }
     t.losses.push_back(std::move(answers));
-  }
+  });
+  require(begun, path, ":1: not the settings of a trajectory");
   return t;
 }
 

@@ -76,7 +76,7 @@ void save_delta(const std::string& path, const View& view,
 inline delta read_delta(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   require(file.metadata("format") == detail::delta_format, path, ": the format is \"",
-          file.metadata("format"), "\", wanted \"", detail::delta_format, "\"");
+          printable(file.metadata("format")), "\", wanted \"", detail::delta_format, "\"");
   delta d;
   d.places.model_hash = file.metadata("model");
   constexpr std::string_view suffix = ".index";
@@ -91,7 +91,7 @@ inline delta read_delta(const std::string& path) {
     tensor_mask one{name, 0, 0, file.values<std::int32_t>(t.name)};
     detail::read_shape(file, name, one.rows, one.columns);
     const std::vector<float> values = file.values<float>(name + ".offset");
-    require(values.size() == one.index.size(), path, ": ", name, " has ", values.size(),
+    require(values.size() == one.index.size(), path, ": ", printable(name), " has ", values.size(),
             " offsets for ", one.index.size(), " places");
     detail::require_finite_values(path, name + ".offset", values);
     d.values.insert(d.values.end(), values.begin(), values.end());
@@ -100,7 +100,7 @@ inline delta read_delta(const std::string& path) {
   try {
     d.places.validate();
   } catch (const error& e) {
-    fail(path, ": ", e.what());
+    fail(path, ": ", printable(e.what(), 400));
   }
   return d;
 }

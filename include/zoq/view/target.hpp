@@ -75,6 +75,7 @@ inline tensor_selection select(std::string_view layers, std::string_view exclude
     }
   }
   while (!exclude.empty()) {
+    require(out.exclude.size() < 1024, "exclude: more than 1,024 parts of names");
     const std::size_t comma = exclude.find(',');
     if (comma != 0) {
       out.exclude.emplace_back(exclude.substr(0, comma));

@@ -11,6 +11,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -152,6 +154,26 @@ inline std::string metadata_or_nothing(const safetensors_file& file, const std::
   return found == file.metadata().end() ? std::string() : found->second;
 }
 
+/// Memory is asked for by a view's settings, so these must not be beyond what the file holds.
+inline void require_small(const any_view& how, const safetensors_file& file) {
+  constexpr index_t always = 1 << 16;
+  const auto bytes = static_cast<index_t>(file.file().bytes().size());
+  const index_t most = std::max(always, bytes / static_cast<index_t>(sizeof(float)));
+  std::visit(
+      [&]<class S>(const S& settings) {
+        for_each_setting(settings, [&]<class T>(std::string_view name, const T& value) {
+          if constexpr (std::is_same_v<std::remove_cv_t<T>, index_t>) {
+            require(value >= 0 && value <= most, file.path(), ": view ", S::name, ": ", name,
+                    " is ", value, ", wanted 0 to ", most);
+          } else if constexpr (std::is_floating_point_v<T>) {
+            require(std::isfinite(value), file.path(), ": view ", S::name, ": ", name, " is ",
+                    value);
+          }
+        });
+      },
+      how);
+}
+
 }  // namespace detail
 
 /// Reads a file of values or of a delta. Throws, naming file and tensor, on anything that is neither, and
@@ -162,7 +184,7 @@ inline tuned_values read_values(const std::string& path) {
     return tuned_of(read_delta(path));
   }
   require(file.metadata("format") == detail::values_format, path, ": the format is \"",
-          file.metadata("format"), "\", wanted \"", detail::values_format, "\" or \"",
+          printable(file.metadata("format")), "\", wanted \"", detail::values_format, "\" or \"",
           detail::delta_format, "\"");
   tuned_values out;
   try {
@@ -170,8 +192,9 @@ inline tuned_values read_values(const std::string& path) {
     out.selection = select(detail::metadata_or_nothing(file, "layers"),
                            detail::metadata_or_nothing(file, "exclude"));
   } catch (const error& e) {
-    fail(path, ": ", e.what());
+    fail(path, ": ", printable(e.what(), 400));
   }
+  detail::require_small(out.how, file);
   out.model_hash = file.metadata("model");
   out.places.model_hash = out.model_hash;
   for (const safetensor& t : file.tensors()) {
@@ -195,7 +218,7 @@ inline tuned_values read_values(const std::string& path) {
   try {
     out.places.validate();
   } catch (const error& e) {
-    fail(path, ": ", e.what());
+    fail(path, ": ", printable(e.what(), 400));
   }
   return out;
 }
@@ -208,6 +231,34 @@ inline bool holds_values(const std::string& path) {
   return format == detail::delta_format || format == detail::values_format;
 }
 
+namespace detail {
+
+/// The file's blocks in the order of a layout's. Throws, naming the block, when the layout has others.
+inline std::vector<const named_values*> in_order(const std::vector<named_values>& given,
+                                                 const value_blocks& blocks) {
+  const std::size_t count = blocks.names().size();
+  require(given.size() == count, "values: ", given.size(), " blocks, the view of this model has ",
+          count);
+  std::map<std::string_view, const named_values*> by_name;
+  for (const named_values& block : given) {
+    by_name[block.name] = &block;
+  }
+  std::vector<const named_values*> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    const extent& e = blocks.extents()[i];
+    const auto found = by_name.find(blocks.names()[i]);
+    require(found != by_name.end(), "values: ", blocks.names()[i], " is missing");
+    const named_values& block = *found->second;
+    require(block.rows == e.rows && block.columns == e.columns, "values: ", block.name, " is ",
+            block.rows, " x ", block.columns, ", the view of this model has ", e.rows, " x ",
+            e.columns);
+    out.push_back(&block);
+  }
+  return out;
+}
+
+}  // namespace detail
+
 /// The view that a file's values belong to, at these values. Of `target`, tensors and key_columns are
 /// used. Throws, naming the block, when the model's has others, and as layouts do.
 template <executor X>
@@ -215,22 +266,13 @@ laid_out_view<X, any_layout<X>> view_of(const X& exec, view_target target, const
   target.selection = t.selection;
   target.places = &t.places;
   target.tokens = t.tokens;
-  laid_out_view<X, any_layout<X>> out(exec, layout_of(exec, t.how, target));
+  any_layout<X> layout = layout_of(exec, t.how, target);
+  const std::vector<const named_values*> values = detail::in_order(t.blocks, layout.blocks());
+  laid_out_view<X, any_layout<X>> out(exec, std::move(layout));
   const value_blocks& blocks = out.layout().blocks();
-  const std::size_t count = blocks.names().size();
-  require(t.blocks.size() == count, "values: ", t.blocks.size(),
-          " blocks, the view of this model has ", count);
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
     const extent& e = blocks.extents()[i];
-    const named_values* found = nullptr;
-    for (const named_values& block : t.blocks) {
-      found = block.name == blocks.names()[i] ? &block : found;
-    }
-    require(found != nullptr, "values: ", blocks.names()[i], " is missing");
-    require(found->rows == e.rows && found->columns == e.columns, "values: ", found->name, " is ",
-            found->rows, " x ", found->columns, ", the view of this model has ", e.rows, " x ",
-            e.columns);
-    exec.upload(found->values.data(), e.rows * e.columns, out.values().data + e.first);
+    exec.upload(values[i]->values.data(), e.rows * e.columns, out.values().data + e.first);
   }
   out.move_to_values(exec);  // some layouts hand out what they compute from the values
   return out;
