@@ -100,15 +100,15 @@ inline export_summary export_gguf(const tuned_model& m, const std::string& to,
 }
 
 /// Writes the products of a LoRA view as an adapter. Throws when the values are anything else, or when
-/// their scale is 0, and as gguf_writer does. Bytes are of all values.
-inline export_summary export_gguf_lora(const tuned_model& m, const std::string& to) {
+/// their scale is 0, and as gguf_writer does.
+inline adapter_summary export_gguf_lora(const tuned_model& m, const std::string& to) {
   require(m.only_low_rank(), to,
           ": a GGUF adapter holds the products of the views lora and lora-b; ",
           m.view().empty() ? "there are no values" : text("the values are of the view ", m.view()),
           ": export the whole model (gguf)");
   detail::require_another_file(m, to);
   gguf_writer out;
-  export_summary sum;
+  adapter_summary sum{"lora", 0, 0, 0, 0};
   std::vector<std::vector<float>> turned;  // in GGUF's order of rows; must stay where they are
   turned.reserve(m.model().tensors().size());
   for (index_t n = 0; n < static_cast<index_t>(m.model().tensors().size()); ++n) {
@@ -119,7 +119,7 @@ inline export_summary export_gguf_lora(const tuned_model& m, const std::string& 
     const model_tensor& t = m.model().tensor(n);
     const index_t rows = t.weight.rows(), columns = t.weight.columns();
     const float alpha = p->scale * static_cast<float>(p->rank);
-    if (sum.touched == 0) {
+    if (sum.modules == 0) {
       require(alpha != 0, to, ": the products' alpha is 0: there is nothing to add");
       out.set("general.type", std::string_view("adapter"));
       out.set("general.architecture", m.model().config().family);
@@ -135,11 +135,10 @@ inline export_summary export_gguf_lora(const tuned_model& m, const std::string& 
                    std::as_bytes(std::span(p->a, static_cast<std::size_t>(p->rank * columns))));
     out.add_tensor(t.name + ".lora_b", {p->rank, rows}, f32_format::gguf_type,
                    std::as_bytes(std::span<const float>(b)));
-    sum.tensors += 2;
-    ++sum.touched;
-    sum.weights += p->rank * (rows + columns);
+    ++sum.modules;
+    sum.rank = p->rank;
+    sum.values += p->rank * (rows + columns);
   }
-  sum.bytes_after = 4 * sum.weights;
   out.write(to);
   return sum;
 }

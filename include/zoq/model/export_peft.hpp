@@ -37,13 +37,6 @@
 
 namespace zoq {
 
-/// What an adapter holds.
-struct adapter_summary {
-  std::string_view kind;  // "LORA", "SHIRA"
-  index_t modules = 0, rank = 0, values = 0;
-  index_t filled = 0;  // values of 0 beside them, that PEFT's layout asks for
-};
-
 namespace detail {
 
 /// An adapter on its way: what is written, and the memory of it.
@@ -192,11 +185,11 @@ inline adapter_summary export_peft(const tuned_model& m, const std::string& to) 
   } else {
     detail::add_shira(m, to, out, more);
   }
-  out.sum.kind = low_rank ? "LORA" : "SHIRA";
+  out.sum.kind = low_rank ? "lora" : "shira";
   out.sum.modules = static_cast<index_t>(out.modules.size());
   const bool is_folder = std::filesystem::is_directory(m.path());
   nlohmann::ordered_json config = {
-      {"peft_type", out.sum.kind},
+      {"peft_type", low_rank ? "LORA" : "SHIRA"},
       {"task_type", "CAUSAL_LM"},
       {"base_model_name_or_path", is_folder ? nlohmann::ordered_json(m.path()) : nullptr},
       {"inference_mode", true},

@@ -101,9 +101,10 @@ class tensor_export {
     });
     for (std::size_t c = 0; c < base_.size(); ++c) {
       const float should = wanted_values_[c];
-      require(std::isfinite(should) && std::isfinite(is_[c]), of_->path(), ": tensor ", name,
-              ": the weight at row ", o, ", column ", c, " is ", should,
-              std::isfinite(should) ? text(", too large for ", to) : "");
+      if (!std::isfinite(should) || !std::isfinite(is_[c])) {
+        fail(of_->path(), ": tensor ", name, ": the weight at row ", o, ", column ", c, " is ",
+             should, std::isfinite(should) ? text(", too large for ", to) : "");
+      }
       const double square = static_cast<double>(should) * static_cast<double>(should);
       const double change = static_cast<double>(should) - static_cast<double>(base_[c]);
       const double miss = static_cast<double>(is_[c]) - static_cast<double>(should);
@@ -137,6 +138,13 @@ struct export_summary {
     error += t.error;
     lost += t.lost;
   }
+};
+
+/// What an adapter holds.
+struct adapter_summary {
+  std::string_view kind;  // "lora", "shira"
+  index_t modules = 0, rank = 0, values = 0;
+  index_t filled = 0;  // values of 0 beside them, that the adapter's layout asks for
 };
 
 }  // namespace zoq
