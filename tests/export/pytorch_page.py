@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-BLOCK = re.compile(r"^<!-- run ?(.*?) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^<!-- run ?([^\n]*?) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = "It was a fine film, and"
 WITHIN = 1e-3
 
