@@ -77,7 +77,7 @@ TEST_CASE(
     CHECK(std::memcmp(is.data, wanted.data(), wanted.size() * sizeof(float)) == 0);
   }
   CHECK(touched > 0);
-  CHECK(touched < static_cast<index_t>(before.tensors().size()) - 10);
+  CHECK(touched < static_cast<index_t>(before.tensors().size()));  // embedding and head are not
   CHECK(sum.touched == touched);
   CHECK(sum.error.relative() == 0);
   CHECK(sum.lost.relative() == 0);

@@ -68,17 +68,17 @@ inline export_summary export_gguf(const tuned_model& m, const std::string& to,
   detail::require_another_file(m, to);
   std::vector<tensor_export> work;
   index_t all = 0, done = 0;
-  bool has_quantised = false;
+  bool quantises = false;
   for (const stored_tensor& t : m.file().tensors()) {
     const index_t number = find_tensor(m.model().tensors(), t.name);
     const format_info after =
         detail::gguf_format_of(m.model().tensor(number), m.touches(number), wanted);
     work.emplace_back(m, number, t.name, after, tuned_model::row_order::neighbours);
     all += work.back().weights;
-    has_quantised = has_quantised || after.block_size > 1;
+    quantises = quantises || (after.block_size > 1 && after.name != work.back().from);
   }
   gguf_writer out;
-  detail::carry_metadata(m.file(), std::nullopt, has_quantised, out);
+  detail::carry_metadata(m.file(), std::nullopt, quantises, out);
   for (tensor_export& t : work) {
     out.add_tensor(t.name, m.file().tensor(t.name).shape, format_named(t.to).gguf_type,
                    [&](const gguf_writer::sink& put) {
