@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command.hpp"
 
+#include <algorithm>
+#include <cctype>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -99,6 +102,36 @@ std::optional<double> epsilon_given(const std::string& epsilon, const std::strin
   require_option(used == epsilon.size() && std::isfinite(value) && value > 0, "--epsilon",
                  "wanted a positive number or auto, found \"" + epsilon + "\"");
   return value;
+}
+
+index_t bytes_option(const char* option, const std::string& given) {
+  std::size_t used = 0;
+  double value = -1;
+  try {
+    value = std::stod(given, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  std::string unit = given.substr(used);
+  unit.erase(0, unit.find_first_not_of(' ') == std::string::npos ? unit.size()
+                                                                 : unit.find_first_not_of(' '));
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  double factor = 0;
+  if (unit.empty() || unit == "b") {
+    factor = 1;
+  } else {
+    const std::size_t power = std::string("kmgt").find(unit[0]);
+    const std::string behind = unit.substr(1);
+    if (power != std::string::npos && (behind == "b" || behind == "ib")) {
+      factor = std::pow(behind == "ib" ? 1024.0 : 1000.0, static_cast<double>(power + 1));
+    }
+  }
+  const bool digit = !given.empty() && (std::isdigit(static_cast<unsigned char>(given[0])) != 0);
+  const double bytes = std::floor(value * factor);
+  require_option(digit && used != 0 && factor > 0 && bytes >= 1 && bytes <= 0x1p62, option,
+                 "wanted bytes, such as 268435456, 256MiB or 5GB, found \"" + given + "\"");
+  return static_cast<index_t>(bytes);
 }
 
 void model_options::add_to(CLI::App& app) {

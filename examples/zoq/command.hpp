@@ -33,6 +33,7 @@ int inspect(CLI::App& app, const std::function<void()>& parse);
 int generate(CLI::App& app, const std::function<void()>& parse);
 int quantize(CLI::App& app, const std::function<void()>& parse);
 int plan(CLI::App& app, const std::function<void()>& parse);
+int export_model(CLI::App& app, const std::function<void()>& parse);
 int replay(CLI::App& app, const std::function<void()>& parse);
 int policies(CLI::App& app, const std::function<void()>& parse);
 
@@ -61,6 +62,10 @@ auto from_option(const char* option, const Make& make) {
 /// What --epsilon or the text of --estimator says: a length, or nothing for "auto". Wrong usage when it is
 /// no positive number, and when both say one.
 std::optional<double> epsilon_given(const std::string& epsilon, const std::string& estimator);
+
+/// "268435456", "256MiB", "5GiB", "200 MB", "1.5GB": a number, then B or k, M, G, T with B or iB. Wrong usage
+/// of the option when it is none.
+index_t bytes_option(const char* option, const std::string& given);
 
 /// Options of every command that runs a model; on_device.hpp makes the executor.
 struct model_options {

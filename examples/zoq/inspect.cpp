@@ -92,11 +92,12 @@ void print_shape(const llama& model) {
 
 int inspect(CLI::App& app, const std::function<void()>& parse) {
   model_options options;
-  std::string text, file;
+  std::string text, file, delta_file;
   index_t top = 10;
   options.add_to(app);
   auto* given = app.add_option("--text", text, "A text to tokenise and score");
   app.add_option("--text-file", file, "The same, from a file")->excludes(given);
+  app.add_option("--delta", delta_file, "Tuned values to put on the model for the text");
   app.add_option("--top", top, "Likeliest next tokens to list")
       ->check(CLI::Range(index_t{0}, index_t{1} << 31))
       ->capture_default_str();
@@ -110,7 +111,7 @@ int inspect(CLI::App& app, const std::function<void()>& parse) {
     tokens = file.empty() ? m.words.encode(text, options.mode())
                           : read_text(file, m.words, options.mode());
     require(!tokens.empty(), "the text has no tokens");
-    scored = on_device(options, score_job{m, tokens});
+    scored = on_device(options, score_job{m, values_for(m, delta_file), tokens});
   }
   const auto best = scored.has_value() ? best_of(scored->logits, top) : std::vector<token_t>{};
 

@@ -57,24 +57,26 @@ struct eval_job {
   }
 };
 
-/// The logits after a text, and the text's loss.
+/// The logits after a text, and the text's loss, with tuned values.
 struct score_job {
   struct result {
     std::vector<float> logits;   // [V] at the last position
     std::optional<double> loss;  // mean next-token; none for a single token
   };
   const opened_model& m;
+  const zoq::tuned_values& values;
   const std::vector<token_t>& tokens;
 
   template <executor X>
   result operator()(const X& exec) const {
     result out;
+    auto view = view_of(exec, target_of(m.model), values);
     auto pass = forward_of(exec, m.model);
     packing batch;
     const index_t text = batch.add(tokens);
     const auto count = static_cast<index_t>(tokens.size());
     batch.read(text, count - 1, 0);
-    pass.logits(batch, {}, out.logits);
+    pass.logits(batch, view.branches(), out.logits);
     if (count > 1) {
       batch.clear();
       const index_t again = batch.add(tokens);
@@ -82,7 +84,7 @@ struct score_job {
         batch.read(again, i, tokens[static_cast<std::size_t>(i) + 1]);
       }
       std::vector<double> scores(batch.reads.size());
-      pass.score(batch, {}, scores);
+      pass.score(batch, view.branches(), scores);
       out.loss =
           -std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
     }

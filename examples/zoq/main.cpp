@@ -33,6 +33,7 @@ constexpr command commands[] = {
      zoq::cli::inspect},
     {"generate", "Go on with a text", zoq::cli::generate},
     {"quantize", "Write a model with its matrices in another format", zoq::cli::quantize},
+    {"export", "Write a tuned model or an adapter for other programs", zoq::cli::export_model},
     {"plan", "The memory that tuning will need, by part; refuse what a budget does not hold",
      zoq::cli::plan},
     {"policies", "The policies of every slot by name: what each does, costs, and where it is from",

@@ -19,37 +19,6 @@ namespace zoq::cli {
 
 namespace {
 
-// "268435456", "256MiB", "5GiB", "200 MB", "1.5GB": a number, then B or k, M, G, T with B or iB.
-index_t bytes_named(const std::string& given) {
-  std::size_t used = 0;
-  double value = -1;
-  try {
-    value = std::stod(given, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  std::string unit = given.substr(used);
-  unit.erase(0, unit.find_first_not_of(' ') == std::string::npos ? unit.size()
-                                                                 : unit.find_first_not_of(' '));
-  std::transform(unit.begin(), unit.end(), unit.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  double factor = 0;
-  if (unit.empty() || unit == "b") {
-    factor = 1;
-  } else {
-    const std::size_t power = std::string("kmgt").find(unit[0]);
-    const std::string behind = unit.substr(1);
-    if (power != std::string::npos && (behind == "b" || behind == "ib")) {
-      factor = std::pow(behind == "ib" ? 1024.0 : 1000.0, static_cast<double>(power + 1));
-    }
-  }
-  const bool digit = !given.empty() && (std::isdigit(static_cast<unsigned char>(given[0])) != 0);
-  const double bytes = std::floor(value * factor);
-  require_option(digit && used != 0 && factor > 0 && bytes >= 1 && bytes <= 0x1p62, "--budget",
-                 "wanted bytes, such as 268435456, 256MiB or 5GB, found \"" + given + "\"");
-  return static_cast<index_t>(bytes);
-}
-
 std::vector<std::string> format_names() {
   std::vector<std::string> out;
   formats::for_each([&]<class S>(S) { out.emplace_back(S::name); });
@@ -213,7 +182,7 @@ int plan(CLI::App& app, const std::function<void()>& parse) {
   o.validate();
   std::optional<index_t> budget;
   if (!o.budget.empty()) {
-    budget = bytes_named(o.budget);
+    budget = bytes_option("--budget", o.budget);
   }
   const planned_model m = o.shape.empty() ? from_file(o) : from_shape(o);
   const memory_plan made = plan_tuning(m.config, m.weights, o.how);

@@ -125,30 +125,42 @@ inline std::optional<std::vector<hf_place>> hf_places(std::string_view family,
   return out.empty() ? std::nullopt : std::optional(out);
 }
 
-/// The reverse, of a tensor that goes to one place as it is; empty for others.
-inline std::string hf_name_of(std::string_view family, std::string_view name) {
+/// The reverse: the tensor of a folder that holds the tensor `name` of GGUF files, in a model with its
+/// head, and what of it. Nothing when the family has no such tensor.
+inline std::optional<hf_place> hf_source_of(std::string_view family, std::string_view name) {
   const detail::hf_names known = detail::hf_names_of(family);
-  constexpr std::string_view block = "blk.", ending = ".weight";
+  constexpr std::string_view block = "blk.";
+  const std::string_view ending = name.ends_with(".bias") ? ".bias" : ".weight";
   if (!name.ends_with(ending)) {
-    return {};
+    return std::nullopt;
   }
-  std::string out;
+  std::string layer;
   const bool of_layer = name.starts_with(block);
   name.remove_suffix(ending.size());
   if (of_layer) {
     const std::size_t dot = name.find('.', block.size());
     if (dot == std::string_view::npos) {
-      return {};
+      return std::nullopt;
     }
-    out.append(known.layer).append(name.substr(0, dot + 1).substr(block.size()));
+    layer.append(known.layer).append(name.substr(0, dot + 1).substr(block.size()));
     name.remove_prefix(dot + 1);
   }
   for (const detail::hf_name& n : of_layer ? known.of_layer : known.whole) {
-    if (n.ours == name && n.what == hf_place::take::all) {
-      return out.append(n.theirs).append(ending);
+    if (n.ours == name) {
+      const bool in_body = family != "llama" && n.theirs != "lm_head";
+      return hf_place{
+          (in_body ? "transformer." : "") + layer + std::string(n.theirs) + std::string(ending),
+          ending == ".bias" ? hf_place::take::all : n.what};
     }
   }
-  return {};
+  return std::nullopt;
+}
+
+/// The same of a matrix or gain that goes to one place as it is; empty for others.
+inline std::string hf_name_of(std::string_view family, std::string_view name) {
+  const std::optional<hf_place> found = hf_source_of(family, name);
+  return found && found->what == hf_place::take::all && name.ends_with(".weight") ? found->name
+                                                                                  : std::string();
 }
 
 }  // namespace zoq

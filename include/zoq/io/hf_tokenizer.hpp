@@ -66,6 +66,12 @@ inline std::string split_expression(const hf_values& step) {
   return pattern.string("Regex", "");
 }
 
+/// The expression of Llama 3 and Qwen 2, who let up to three digits stand together, or one.
+inline std::string split_with(const std::string& digits) {
+  return R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})" + digits +
+         R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+}
+
 /// The kind of io/pre_tokenizer.hpp.
 inline std::string hf_pre_tokenizer(const hf_values& in, bool ignores_merges) {
   const std::vector<hf_values> steps = hf_steps(in, "pre_tokenizer", "pretokenizers");
@@ -91,13 +97,9 @@ inline std::string hf_pre_tokenizer(const hf_values& in, bool ignores_merges) {
     return "smollm";
   }
   const std::string expression = split_expression(steps[0]);
-  const auto expression_with = [](const std::string& digits) {
-    return R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})" + digits +
-           R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-  };
-  require(!own && (expression == expression_with("{1,3}") || expression == expression_with("")),
-          unknown, ": the expression \"", printable(expression), "\" is not known");
-  if (expression == expression_with("")) {
+  require(!own && (expression == split_with("{1,3}") || expression == split_with("")), unknown,
+          ": the expression \"", printable(expression), "\" is not known");
+  if (expression == split_with("")) {
     require(!ignores_merges, unknown, ": \"ignore_merges\" is not known for it");
     return "qwen2";
   }
