@@ -12,10 +12,12 @@ here=$(dirname "$0")
 
 python3 "$here/fetch.py" "$cache" "$out/data"
 
-# --resume: a run that was stopped goes on, one that is done is only measured again.
+# --resume: a run that was stopped goes on, one that is done is only measured again. The later half of the
+# layers and small batches: docs/results.md.
 "$zoq" finetune --resume \
   --model "$out/data/model.gguf" --data "$out/data/movies" \
-  --mask "fisher:$out/data/general.txt" --out "$out/run"
+  --mask "fisher:$out/data/general.txt" --layers 15- --out "$out/run" \
+  --estimator spsa --batch-size 4 --steps 2400 --learning-rate 1e-3 --eval-every 600
 
 echo
 echo "Try it:  $zoq generate --model $out/data/model.gguf --delta $out/run/delta.safetensors --prompt 'A film to remember. It was' --tokens 8"

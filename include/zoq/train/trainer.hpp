@@ -33,8 +33,7 @@ namespace zoq {
 struct train_options {
   std::uint64_t steps = 400;
   index_t batch_size = 16;
-  bool stratified =
-      true;  // batches have each answer in its share of the rows; see data/row_order.hpp
+  bool stratified = true;  // each answer has its share of every batch: data/row_order.hpp
   seed_t seed = 0;
   any_direction direction = gaussian{};
   any_schedule schedule = constant{};
