@@ -6,18 +6,30 @@ set(ZOQ_TEST_BATCH 1 CACHE STRING "Files of tests that are compiled together")
 # zoq_batches(OUT ROOM SOURCE...): what to compile for the files of a room. Of a batch, all headers are
 # included first; then each file in a namespace of its own, where its includes find nothing left to do.
 function(zoq_batches out room)
-  # guarded/ replaces the global operator new, which no namespace can hold.
-  if(ZOQ_TEST_BATCH LESS 2 OR room STREQUAL "guarded")
+  if(ZOQ_TEST_BATCH LESS 2)
     set(${out} ${ARGN} PARENT_SCOPE)
     return()
   endif()
-  list(LENGTH ARGN left)
-  math(EXPR count "(${left} + ${ZOQ_TEST_BATCH} - 1) / ${ZOQ_TEST_BATCH}")  # batches
   set(units "")
+  set(together "")
+  foreach(source IN LISTS ARGN)
+    file(READ "${source}" text)
+    if(text MATCHES "operator new")  # the global one: no namespace can hold it
+      list(APPEND units "${source}")
+    else()
+      list(APPEND together "${source}")
+    endif()
+  endforeach()
+  if(NOT together)
+    set(${out} ${units} PARENT_SCOPE)
+    return()
+  endif()
+  list(LENGTH together left)
+  math(EXPR count "(${left} + ${ZOQ_TEST_BATCH} - 1) / ${ZOQ_TEST_BATCH}")  # batches
   foreach(number RANGE 1 ${count})
     math(EXPR size "(${left} + ${count} - ${number}) / (${count} - ${number} + 1)")  # all about the same
     math(EXPR left "${left} - ${size}")
-    list(SUBLIST ARGN ${left} ${size} sources)
+    list(SUBLIST together ${left} ${size} sources)
     set(headers "")
     set(bodies "")
     foreach(source IN LISTS sources)
