@@ -83,7 +83,7 @@ class run_health {
   /// The running mean of losses, and what it is of the first `window` of them.
   [[nodiscard]] double loss() const { return recent_; }
   [[nodiscard]] double first_loss() const { return first_; }
-  /// The mean that is too much; none when nothing is.
+  /// The mean has been far above the first one for long enough.
   [[nodiscard]] bool diverged() const {
     return o_.divergence > 0 && steps_ > o_.window && above_ >= o_.patience;
   }
