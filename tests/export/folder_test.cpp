@@ -52,7 +52,7 @@ TEST_CASE("export_folder: our reader computes with it what the model does with t
 
 TEST_CASE("export_folder: of a folder of floats without values, its tensors again") {
   const temporary_folder folder;
-  tiny_hf hf(tiny_llama({.format = "bf16"}));
+  tiny_hf hf(tiny_llama({.config = small_config(), .format = "bf16"}));
   hf.config["torch_dtype"] = "float32";
   hf.config["zzz"] = 1;
   hf.add_bytes();
@@ -108,6 +108,7 @@ TEST_CASE("export_folder: shards hold each tensor once, within the limit, and ar
 
 TEST_CASE("export_folder: the tokenizer of a GGUF file comes back as it was") {
   const temporary_folder folder;
+  const tiny_llama tiny({.config = small_config()});
   for (const char* kind : {"gpt-2", "smollm", "llama-bpe", "smaug-bpe", "qwen2"}) {
     for (const bool ends : {false, true}) {
       CAPTURE(kind);
@@ -121,7 +122,7 @@ TEST_CASE("export_folder: the tokenizer of a GGUF file comes back as it was") {
       while (words.tokens.size() < 300) {
         words.special("<unused" + std::to_string(words.tokens.size()) + ">", 3);
       }
-      words.more = tiny_llama({.config = small_config()}).writer();
+      words.more = tiny.writer();
       words.more.set("tokenizer.ggml.bos_token_id", bos);
       words.more.set("tokenizer.ggml.eos_token_id", bos);
       words.more.set("tokenizer.ggml.add_bos_token", ends);
