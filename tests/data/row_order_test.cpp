@@ -101,7 +101,8 @@ TEST_CASE("row_order: every stretch of an epoch has each stratum in its share") 
   }
 }
 
-TEST_CASE("row_order: two strata of one size halve every even batch, and one stratum changes nothing") {
+TEST_CASE(
+    "row_order: two strata of one size halve every even batch, and one stratum changes nothing") {
   const std::vector<index_t> halves = {0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1};
   row_order order(12, 4, 9, halves);
   for (std::uint64_t b = 0; b < 9; ++b) {
