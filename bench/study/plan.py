@@ -12,7 +12,8 @@ loss on the valid rows decides. It is made on movies, with a seed of its own. `s
 far and writes all rungs up to the next; it writes nothing more once all methods have their rate, and says so
 on standard error. A best rate at the end of its range is reported there: its range should be wider.
 
-The studies (equal forwards throughout; `--seeds` for what is compared, `--wide-seeds` for broad sweeps):
+The studies (equal forwards of rows throughout: --forwards counts batches of 16; `--seeds` for what is compared,
+`--wide-seeds` for broad sweeps):
 
     a  masks: Fisher on general text and on rows, magnitude both ways, chance; 10, 1, 0.1, 0.01 %
     b  the sparse view beside all weights, LoRA, prefix, prompt, scales, one layer; shots; no tuning
@@ -20,6 +21,7 @@ The studies (equal forwards throughout; `--seeds` for what is compared, `--wide-
     d  formats (files of formats.sh) beside the float weights, with and without kept values
     e  one mask for all tasks, beside a task's own and chance; what masks keep of other gradients
     f  epsilon and compute policy; errors of slopes, also of 4 bits beside their own floats
+    g  what a step is made of: order of the rows, rows of a batch, layers that are tuned
 """
 import argparse
 import fnmatch
@@ -65,6 +67,16 @@ VIEWS = {  # settings, and the middle of the rates
     "prompt": ({"view": "prompt:rows=5", "mask": ""}, 1e-3),
     "scales": ({"view": "scales", "mask": ""}, 1e-4),
 }
+STEPS = {  # settings beside those of spsa-sgd, and the middle of the rates
+    "plain": ({"row_order": "shuffled"}, 4e-4),
+    "stratified": ({}, 4e-4),
+    "4 rows": ({"batch_size": 4}, 4e-4),
+    "4 rows, shuffled": ({"batch_size": 4, "row_order": "shuffled"}, 4e-4),
+    "later half": ({"layers": "15-"}, 1e-3),
+    "later half, 4 rows": ({"layers": "15-", "batch_size": 4}, 1e-3),
+    "later half, 8 rows": ({"layers": "15-", "batch_size": 8}, 1e-3),
+    "earlier half, 4 rows": ({"layers": "0-14", "batch_size": 4}, 4e-4),
+}
 FORMATS = ("f32", "q4_0", "q4_1", "nf4", "lut4")
 
 
@@ -93,7 +105,14 @@ def methods():
     for name, (optimizer, middle) in OPTIMIZERS.items():
         if name != "sgd":
             out[f"optimizer {name}"] = (base | {"optimizer": optimizer}, middle)
+    for name, (settings, middle) in STEPS.items():
+        out[f"step {name}"] = (base | {"schedule": "cosine"} | settings, middle)
     return out
+
+
+def equal_rows(forwards, settings):
+    """Forwards of batches with as many rows in all as `forwards` batches of 16 have."""
+    return forwards * 16 // settings.get("batch_size", 16)
 
 
 def line(study, task, name, settings, **more):
@@ -137,7 +156,7 @@ class search:
         rates = alive = rates_around(middle, self.count)
         lines = []
         for rung in range(self.rungs):
-            forwards = self.forwards * 2**rung
+            forwards = equal_rows(self.forwards * 2**rung, settings)
             here = [(rate, line("search", "movies", name, with_rate(settings, rate), forwards=forwards, seed=1000,
                                 eval_every=10**6, eval_rows=400, test_rows=0)) for rate in alive]  # fmt: skip
             lines += [one for _, one in here]
@@ -159,7 +178,7 @@ def studies(wanted, rate_of, forwards, seeds, wide):
 
     def add(study, task, name, method, numbers, **more):
         settings = with_rate(known[method][0], rate_of(method))
-        steps = {"forwards": forwards} if "shots" not in more else {}
+        steps = {"forwards": equal_rows(forwards, settings)} if "shots" not in more else {}
         out.extend(line(study, task, name, settings, **steps, seed=n, **more) for n in numbers)
 
     if "a" in wanted:
@@ -214,6 +233,10 @@ def studies(wanted, rate_of, forwards, seeds, wide):
                                     mask="fisher", compute=compute, epsilon=epsilon, steps=32))  # fmt: skip
         out.append(line("slopes", "movies", "4 bits beside their own floats", {}, kind="slopes", mask="fisher",
                         epsilon=5e-3, steps=32, against=FLOAT))  # fmt: skip
+    if "g" in wanted:
+        for name in STEPS:
+            pause = 30 * 16 // known[f"step {name}"][0].get("batch_size", 16)  # points at the same rows
+            add("steps", "movies", name, f"step {name}", seeds, eval_every=pause)
     return out
 
 
@@ -237,7 +260,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("quick", "search", "studies"))
     parser.add_argument("--results", default="", help="what `study` has written so far")
-    parser.add_argument("--studies", default="abcdef")
+    parser.add_argument("--studies", default="abcdefg")
     parser.add_argument("--methods", default="*", help="a pattern of names, as a shell's")
     parser.add_argument("--forwards", type=int, default=200, help="of every run of a study")
     parser.add_argument("--search-forwards", type=int, default=40, help="of the first rung")

@@ -8,13 +8,13 @@ Every table gives mean ± standard deviation over seeds and their number n. Of e
 on the valid rows at the end of the run, and on the test rows. Runs that were refused or diverged are named.
 
 Forwards to a loss: for each seed the loss that the baseline of the same study, task and seed has at its end, and
-the forwards at the first measured point of a run at or below it, over the baseline's own at its end. The
-interval is one of 95 % for the mean of the logarithms, by Student's t over the seeds (n - 1 degrees); a run
+the forwards, and the tokens in them, at the first measured point of a run at or below it, over the baseline's own
+at its end: tokens count where batches have different sizes. The interval is one of 95 % for the mean of the logarithms, by Student's t over the seeds (n - 1 degrees); a run
 that never reaches the loss is counted as such, and a baseline that did not learn is no measure. Runs are
 measured every few steps, so that a ratio errs upwards by up to one pause between points. Seconds are those of
 steps, without measurements.
 
-Pictures: loss against forwards, and against seconds, one for each study and task: means over seeds, from least
+Pictures: loss against tokens forwarded, and against seconds, one for each study and task: means over seeds, from least
 to largest as a band. They are plain SVG.
 """
 import argparse
@@ -132,7 +132,7 @@ def to_a_loss(results, baseline):
             if not pairs:
                 continue
             row = [name]
-            for what in (FORWARDS, SECONDS):
+            for what in (FORWARDS, TOKENS, SECONDS):
                 spent = [(first_at(one, last(other, LOSS), what), last(other, what)) for one, other in pairs]
                 reached = [used / most for used, most in spent if used]
                 row.append(interval(reached) if len(reached) == len(pairs)
@@ -140,7 +140,7 @@ def to_a_loss(results, baseline):
             rows.append((*row, len(pairs)))
         target = spread([last(one, LOSS) for one in base.values()], 4)
         print(f"To the loss that {baseline} has at its end on {task} ({target}), of what that took:\n")
-        table(("", "forwards", "seconds", "n"), rows)
+        table(("", "forwards", "forward tokens", "seconds", "n"), rows)
 
 
 def kept(results):
@@ -237,7 +237,7 @@ def pictures(results, folder):
                   if all(len(one.get("curve", [])) > 1 for one in of_name)}  # fmt: skip
         if not curves:
             continue
-        for what, label in ((FORWARDS, "forwards"), (SECONDS, "seconds of steps")):
+        for what, label in ((TOKENS, "tokens forwarded"), (SECONDS, "seconds of steps")):
             drawn = {name: curve_of(of_name, what) for name, of_name in curves.items()}
             path = folder / f"{study}-{task}-{label.split()[0]}.svg"
             path.write_text(picture(f"{study}, {task}", label, drawn))
