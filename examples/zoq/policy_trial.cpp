@@ -5,6 +5,7 @@
 #include <vector>
 #include <zoq/exec/serial.hpp>
 #include <zoq/train/minimize.hpp>
+#include <zoq/train/step.hpp>
 
 #include "command.hpp"
 
@@ -24,8 +25,12 @@ void step_with(const any_estimator::list& estimator, const any_optimizer::list& 
     }
     return sum;
   };
-  minimize(exec, values, squares, any_estimator(estimator), any_optimizer(optimizer),
-           {.steps = 1, .direction = direction, .schedule = schedule}, {&matrix, 1});
+  try {
+    minimize(exec, values, squares, any_estimator(estimator), any_optimizer(optimizer),
+             {.steps = 1, .direction = direction, .schedule = schedule}, {&matrix, 1});
+  } catch (const value_error&) {
+    // A rate that is too large for these values: no policy refuses it, and a run says what came of it.
+  }
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ struct workshop {
     arguments a = {"inspect", "--model", of, "--text", "some text", "--top", "300", "--json"};
     a.insert(a.end(), more.begin(), more.end());
     std::vector<double> out(300);
-    for (const auto& entry : run(a).json()["top"]) {
+    const nlohmann::json line = run(a).json();
+    for (const auto& entry : line["top"]) {
       out[entry["id"].get<std::size_t>()] = entry["logit"];
     }
     return out;

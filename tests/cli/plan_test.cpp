@@ -82,7 +82,7 @@ TEST_CASE("R3: plan refuses f32 on a budget that 4 bits fit, naming need and bud
 
 #if !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)  // they have memory of their own
-TEST_CASE("R17: the peak of a run is what was planned, within 5 % and a megabyte") {
+TEST_CASE("R17: the peak of a run is what was planned, within 5 % and two megabytes") {
   const zoq::test::temporary_folder folder;
   const std::string model = folder / "model.gguf", mask = folder / "mask.safetensors";
   zoq::test::tiny_llama({.config = middle_config(), .format = "f32"}).write_with_tokenizer(model);
@@ -110,9 +110,9 @@ TEST_CASE("R17: the peak of a run is what was planned, within 5 % and a megabyte
     const double peak = tuned.json()["peak_rss_bytes"];
     const double total = planned["total"];
     CHECK(planned["trainable"] == tuned.json()["trainable"]);
-    // The megabyte: what the program itself takes, of which a model of some size needs a little.
-    CHECK(total <= 1.05 * peak + 1e6);
-    CHECK(total >= 0.95 * peak - 1e6);
+    // The two megabytes: systems differ in how much of the program's own file is in memory.
+    CHECK(total <= 1.05 * peak + 2e6);
+    CHECK(total >= 0.95 * peak - 2e6);
   }
 }
 #endif

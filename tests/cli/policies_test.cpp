@@ -67,7 +67,8 @@ struct workshop {
 
 std::vector<std::string> names(const char* slot) {
   std::vector<std::string> out;
-  for (const auto& one : run({"policies", "--json"}).json()[slot]) {
+  const nlohmann::json line = run({"policies", "--json"}).json();
+  for (const auto& one : line[slot]) {
     out.push_back(one["name"]);
   }
   return out;
@@ -284,19 +285,19 @@ TEST_CASE("policies: wrong names and settings are wrong usage, with the choices 
 TEST_CASE("policies: settings that a policy refuses are wrong usage before the model is read") {
   const workshop w;
   const auto refused = [&](const arguments& options, const char* said) {
-    arguments all = w.finetune({"--mask", "random"});
+    arguments all = w.finetune(options);
     *std::find(all.begin(), all.end(), w.model) = w.folder / "nowhere.gguf";
-    all.insert(all.end(), options.begin(), options.end());
     const finished done = run(all);
     INFO(done.err);
     CHECK(done.code == 2);
     CHECK(done.err.find(said) != std::string::npos);
   };
-  refused({"--estimator", "hizoo:smooth=1"}, "--estimator: hizoo: smooth is 1");
-  refused({"--estimator", "fzoo", "--probes", "1"}, "--estimator: fzoo: 1 probe");
-  refused({"--optimizer", "adam:beta1=2"}, "--optimizer: adam: beta1 is 2");
-  refused({"--direction", "lozo:rank=100"}, "--direction: lozo: rank is 100");
-  refused({"--schedule", "one-cycle:warm_up=2"}, "--schedule: one-cycle: warm_up is 2");
+  refused({"--view", "lora", "--estimator", "hizoo:smooth=1"}, "--estimator: hizoo: smooth is 1");
+  refused({"--view", "lora", "--estimator", "fzoo", "--probes", "1"}, "--estimator: fzoo: 1 probe");
+  refused({"--view", "lora", "--optimizer", "adam:beta1=2"}, "--optimizer: adam: beta1 is 2");
+  refused({"--view", "lora", "--direction", "lozo:rank=100"}, "--direction: lozo: rank is 100");
+  refused({"--view", "lora", "--schedule", "one-cycle:warm_up=2"},
+          "--schedule: one-cycle: warm_up is 2");
 }
 
 TEST_CASE("policies: options that do not go together are refused, and both are named") {

@@ -130,7 +130,8 @@ TEST_CASE("decoder: what does not fit a family is refused, naming file and key o
   CHECK(error_of(few) == "openelm.feed_forward_length has 1 values, the model 2 layers");
   tiny_llama zero({.config = tiny_openelm_config()});
   zero.metadata["openelm.attention.head_count_kv"] = std::vector<std::uint32_t>{0, 2};
-  CHECK(error_of(zero) == "a size of layer 0 is not positive, or beyond the largest");
+  CHECK(error_of(zero) ==
+        "metadata openelm.attention.head_count_kv has an entry of 0, wanted sizes from 1 to 2^31");
   tiny_llama ratio({.config = tiny_openelm_config()});
   ratio.metadata["openelm.attention.head_count_kv"] = std::vector<std::uint32_t>{1, 3};
   CHECK(error_of(ratio) == "8 heads cannot share 3 heads of keys and values");

@@ -154,5 +154,5 @@ TEST_CASE("forward_curvature: settings without sense are refused") {
     });
   };
   CHECK(error({.probes = 1}) == "forward-curvature: 1 probes, wanted 2 at least");
-  CHECK(error({.epsilon = -1}) == "forward-curvature: epsilon -1");
+  CHECK(error({.epsilon = -1}) == "forward-curvature: epsilon is -1, wanted a positive number");
 }

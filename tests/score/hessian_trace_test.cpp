@@ -92,6 +92,6 @@ TEST_CASE("hessian_trace: settings without sense are refused") {
           exec, model.tensors(), [](const zoq::branch_parts&) { return 0.0; }, options);
     });
   };
-  CHECK(error({.probes = 0}) == "hessian-trace: 0 probes");
-  CHECK(error({.epsilon = 0}) == "hessian-trace: epsilon 0");
+  CHECK(error({.probes = 0}) == "hessian-trace: 0 probes, wanted at least 1");
+  CHECK(error({.epsilon = 0}) == "hessian-trace: epsilon is 0, wanted a positive number");
 }
