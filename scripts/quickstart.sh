@@ -17,7 +17,7 @@ python3 "$here/fetch.py" "$cache" "$out/data"
 "$zoq" finetune --resume \
   --model "$out/data/model.gguf" --data "$out/data/movies" \
   --mask "fisher:$out/data/general.txt" --layers 15- --out "$out/run" \
-  --estimator spsa --batch-size 4 --steps 2400 --learning-rate 1e-3 --eval-every 600
+  --estimator spsa --batch-size 4 --steps 800 --learning-rate 1.5e-3 --eval-every 400
 
 echo
 echo "Try it:  $zoq generate --model $out/data/model.gguf --delta $out/run/delta.safetensors --prompt 'A film to remember. It was' --tokens 8"
