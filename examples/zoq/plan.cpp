@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cctype>
-#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <optional>
