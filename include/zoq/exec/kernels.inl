@@ -316,39 +316,50 @@ ZOQ_TARGET inline void multiply_slots(Products products, const typename Products
   }
 }
 
-/// y[slot][first + j] = sum_k a[slot, k] w[first + j, k] for the slots and the panel of outputs at
-/// `first`. Every weight is decoded once, whatever the number of rows. added(run, to) says what is on
-/// top of a run of slots: `to` [run.count, Products::width] filled, or null.
-template <class Products, class Source, class Added>
-ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, index_t first,
-                                      const typename Products::input* a, index_t a_stride,
-                                      const slot_range& slots, const output_rows& y,
-                                      const Added& added) {
+/// The slots through a panel of outputs, stretch by stretch of the depth.
+template <class Products>
+__attribute__((noinline)) ZOQ_TARGET inline void multiply_stretches(
+    Products products, const panel_fill& from, const typename Products::input* a, index_t a_stride,
+    const slot_range& slots, const output_rows& y, added_to_slots added) {
   constexpr index_t words = Products::words * Products::width;  // floats of a step
   constexpr index_t together = 384;  // slots of a run: whole tiles, and whole blocks of pairs
   alignas(64) float panel[panel_floats];
   alignas(64) float sums[together * Products::width];
-  const index_t width = std::min<index_t>(Products::width, source.outputs() - first);
   // Nearly even stretches of whole granules, of which `most` columns fit a panel.
-  const index_t granule = std::max(source.granule(), Products::columns);
+  const index_t granule = std::max(from.granule, Products::columns);
   const index_t most = panel_floats / words * Products::columns / granule * granule;
-  const index_t stretches = std::max<index_t>(1, (source.depth() + most - 1) / most);
-  const index_t even = (source.depth() + stretches - 1) / stretches;
+  const index_t stretches = std::max<index_t>(1, (from.depth + most - 1) / most);
+  const index_t even = (from.depth + stretches - 1) / stretches;
   const index_t stretch = std::max(granule, (even + granule - 1) / granule * granule);
-  fetch_ahead next(source, first + width, Products::width,
-                   stretches * ((slots.count + Products::rows - 1) / Products::rows));
-  for (index_t begin = 0; begin == 0 || begin < source.depth(); begin += stretch) {
-    const index_t depth = std::min(stretch, source.depth() - begin);
-    const bool last = begin + depth == source.depth();
-    fill_panel(products, source, first, begin, depth, panel);
+  fetch_ahead next(from.next, stretches * ((slots.count + Products::rows - 1) / Products::rows));
+  for (index_t begin = 0; begin == 0 || begin < from.depth; begin += stretch) {
+    const index_t depth = std::min(stretch, from.depth - begin);
+    const bool last = begin + depth == from.depth;
+    from.fill(begin, depth, panel);
     for (index_t run = 0; run < slots.count; run += together) {
       const slot_range some{slots.first + run, std::min(together, slots.count - run)};
       multiply_slots(products, a + begin / Products::columns, a_stride, some, panel,
                      (depth + Products::columns - 1) / Products::columns,
-                     {begin != 0, y.pairs && last, last ? added(some, sums) : nullptr}, first,
-                     width, y, next);
+                     {begin != 0, y.pairs && last, last ? added(some, sums) : nullptr}, from.first,
+                     from.width, y, next);
     }
   }
+}
+
+/// y[slot][first + j] = sum_k a[slot, k] w[first + j, k] for the slots and the panel of outputs at
+/// `first`, and what is added on top. Every weight is decoded once, whatever the number of rows.
+template <class Products, class Source>
+ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, index_t first,
+                                      const typename Products::input* a, index_t a_stride,
+                                      const slot_range& slots, const output_rows& y,
+                                      added_to_slots added) {
+  const index_t width = std::min<index_t>(Products::width, source.outputs() - first);
+  const auto fill = [&](index_t begin, index_t depth, float* panel)
+                        ZOQ_TARGET { fill_panel(products, source, first, begin, depth, panel); };
+  multiply_stretches(products,
+                     {first, width, source.depth(), source.granule(),
+                      bytes_of_outputs(source, first + width, Products::width), fill},
+                     a, a_stride, slots, y, added);
 }
 
 /// f(i) for i in [begin, end), compiled for this instruction set.

@@ -13,6 +13,7 @@
 #include <numeric>
 
 #include "zoq/core/config.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/quant/formats.hpp"
 #include "zoq/quant/packed_view.hpp"
 #include "zoq/tensor/tensor_view.hpp"
@@ -72,7 +73,8 @@ struct output_rows {
   }
 };
 
-/// What is added to a run of slots where nothing is.
+/// What is on top of a run of slots: writes it to memory [run.count, width] and returns that, or null.
+using added_to_slots = function_ref<const float*(const slot_range&, float*)>;
 struct nothing_added {
   const float* operator()(const slot_range&, float*) const { return nullptr; }
 };
@@ -145,21 +147,40 @@ struct any_row_panels {
   }
 };
 
+/// Memory that is read soon.
+struct byte_range {
+  const std::byte *begin = nullptr, *end = nullptr;
+};
+
+/// Where the source's outputs [first, first + width) are read from, if they lie together.
+template <class Source>
+byte_range bytes_of_outputs(const Source& source, index_t first, index_t width) {
+  if constexpr (requires { source.bytes_of(first); }) {
+    const index_t last = std::min(first + width, source.outputs());
+    if (first < last) {
+      return {source.bytes_of(first), source.bytes_of(last)};
+    }
+  }
+  return {};
+}
+
+/// A panel of outputs, from whatever source: the kernel is compiled once for all of them.
+struct panel_fill {
+  index_t first, width;  // its outputs
+  index_t depth;
+  index_t granule;  // stretches of the depth begin at multiples
+  byte_range next;  // what the panel after it is made of
+  function_ref<void(index_t begin, index_t depth, float* panel)> fill;
+};
+
 /// Asks for the bytes of the panel that comes next, some with every tile: they are read once and far
 /// apart, which no hardware foresees.
 class fetch_ahead {
  public:
-  template <class Source>
-  fetch_ahead(const Source& source, index_t first, index_t width, index_t tiles) {
-    if constexpr (requires { source.bytes_of(first); }) {
-      const index_t last = std::min(first + width, source.outputs());
-      if (first < last) {
-        at_ = source.bytes_of(first);
-        end_ = source.bytes_of(last);
-        each_ = ((end_ - at_) / line + tiles) / std::max<index_t>(tiles, 1);
-      }
-    }
-  }
+  fetch_ahead(const byte_range& of, index_t tiles)
+      : at_(of.begin),
+        end_(of.end),
+        each_(((end_ - at_) / line + tiles) / std::max<index_t>(tiles, 1)) {}
   void some() {
     for (index_t i = 0; i < each_ && at_ < end_; ++i, at_ += line) {
       __builtin_prefetch(at_, 0, 2);
@@ -168,9 +189,8 @@ class fetch_ahead {
 
  private:
   static constexpr index_t line = 64;
-  const std::byte* at_ = nullptr;
-  const std::byte* end_ = nullptr;
-  index_t each_ = 0;  // lines
+  const std::byte *at_, *end_;
+  index_t each_;  // lines
 };
 
 /// Outputs are the columns of W, the depth its rows: dx = dy W.

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "zoq/core/config.hpp"
+#include "zoq/core/function_ref.hpp"
 
 namespace zoq::detail {
 
@@ -31,8 +32,7 @@ class workers {
 
   /// body(begin, end) for runs that cover [0, n) once, of about `grain`, in any order and at the same
   /// time. What fits into one run stays on this thread.
-  template <class Body>
-  void split(index_t n, index_t grain, const Body& body) const {
+  void split(index_t n, index_t grain, function_ref<void(index_t, index_t)> body) const {
     if (count_ == 1 || n <= grain) {
       if (n != 0) {
         body(0, n);

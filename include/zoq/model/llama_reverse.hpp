@@ -25,6 +25,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/model/batch.hpp"
 #include "zoq/model/llama.hpp"
 #include "zoq/model/resident.hpp"
@@ -78,9 +79,9 @@ class llama_reverse {
   /// Calls visit(name, rows, columns, gradients) for every matrix of a linear layer, last layer
   /// first; `progress(done, all)` after each piece of work. Returns the samples' mean loss. Throws on
   /// tokens outside the vocabulary, sequences beyond the context, and parts that are not sparse.
-  template <reverse_samples Samples, class Visit, class Progress>
-  double gradients(const Samples& samples, const gradient_options& options, Visit&& visit,
-                   Progress&& progress) {
+  template <reverse_samples Samples>
+  double gradients(const Samples& samples, const gradient_options& options, gradient_visitor visit,
+                   function_ref<void(index_t, index_t)> progress) {
     prepare(samples, options);
     const llama_config& c = model_.config();
     const index_t runs = (c.layers + run_ - 1) / run_;  // whose first inputs are kept
@@ -136,9 +137,8 @@ class llama_reverse {
   }
 
   /// Mean squares for windows of plain text.
-  template <class Visit, class Progress>
-  double squared_gradients(std::span<const std::vector<token_t>> windows, Visit&& visit,
-                           Progress&& progress) {
+  double squared_gradients(std::span<const std::vector<token_t>> windows, gradient_visitor visit,
+                           function_ref<void(index_t, index_t)> progress) {
     return gradients(text_samples{{windows.begin(), windows.end()}}, {}, visit, progress);
   }
 
@@ -353,8 +353,7 @@ class llama_reverse {
     }
   }
 
-  template <class Visit>
-  void visit_layer(index_t l, Visit&& visit) {
+  void visit_layer(index_t l, gradient_visitor visit) {
     const auto n = model_.layer(l);
     const index_t numbers[kept_count] = {n.query, n.key, n.value, n.output, n.gate, n.up, n.down};
     std::vector<float> host;

@@ -12,11 +12,13 @@
 #include <concepts>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/tensor/packing.hpp"
 
@@ -62,6 +64,10 @@ struct text_samples {
 static_assert(reverse_samples<text_samples>);
 
 enum class gradient_form { mean_square, mean };  // over samples, of each sample's gradient
+
+/// Takes the gradients of a matrix: tensor, rows, columns, [rows * columns].
+using gradient_visitor =
+    function_ref<void(std::string_view, index_t, index_t, std::span<const float>)>;
 
 /// What a reverse pass is asked for.
 struct gradient_options {

@@ -34,9 +34,9 @@ struct lut4 {
   };
 
   ZOQ_HD static void decode(const row& r, const block& b, float* y) {
-    for (int i = 0; i < 16; ++i) {
-      y[i] = r.table[b.q[i] & 15];
-      y[i + 16] = r.table[b.q[i] >> 4];
+    // In order: two stores a turn make g++ 12 unroll this to 80 KB, a third slower.
+    for (int i = 0; i < 32; ++i) {
+      y[i] = r.table[b.q[i % 16] >> (i / 16 * 4) & 15];
     }
   }
 

@@ -21,6 +21,7 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/ops/pointwise.hpp"
@@ -73,6 +74,9 @@ struct recipe {
   double clip = 0;       // the largest derivative along a direction; 0: no limit
   double clip_norm = 0;  // the largest norm of an estimate; 0: no limit
 };
+
+/// What answers a step's queries: appends one answer for each.
+using answer_queries = function_ref<void(std::span<const query>, std::vector<answer>&)>;
 
 /// What a step did.
 struct step_result {
@@ -190,10 +194,9 @@ class stepper {
   [[nodiscard]] std::uint64_t next() const { return next_; }
   [[nodiscard]] bool done() const { return next_ >= how_.steps; }
 
-  /// One step on `values` [k]. `evaluate(queries, answers)` appends one answer for each query.
+  /// One step on `values` [k].
   /// Throws `value_error` when the update makes a value NaN or infinite.
-  template <class Evaluate>
-  step_result advance(float* values, Evaluate&& evaluate) {
+  step_result advance(float* values, answer_queries evaluate) {
     std::vector<query> asked, wanted;
     step_result out;
     out.schedule = factor(how_.schedule, next_, how_.steps);
