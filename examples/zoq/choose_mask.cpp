@@ -122,6 +122,9 @@ void mask_options::require_used(const CLI::App& app, const std::string& without_
     require_none(samples_option, the_score + " sees no samples");
     require_none("--score-settings", the_score + " has no settings");
   }
+  if (score == hessian_trace<any_executor, int>::name) {
+    require_none("--scope", the_score + " has a budget for each matrix");
+  }
   if (!needs_samples(score_named(score)) || of_rows()) {
     require_none(length_option, the_score + (of_rows() ? " sees whole rows" : " sees no text"));
   }

@@ -162,7 +162,8 @@ void model_options::validate() const {
 
 opened_model::opened_model(const std::string& path) : opened_model(open_model_file(path)) {}
 
-opened_model::opened_model(const model_file& file) : model(llama::from(file)), words(file) {
+opened_model::opened_model(const model_file& file)
+    : path(file.path()), model(llama::from(file)), words(file) {
   require(words.size() <= model.config().vocabulary, file.path(), ": the tokenizer has ",
           words.size(), " tokens, the embedding ", model.config().vocabulary, " rows");
 }

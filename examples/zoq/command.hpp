@@ -16,6 +16,7 @@
 #include <zoq/exec/compute.hpp>
 #include <zoq/exec/instruction_set.hpp>
 #include <zoq/io/tokenizer.hpp>
+#include <zoq/model/finite.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/objective/objectives.hpp>
 #include <zoq/tensor/memory_part.hpp>
@@ -87,10 +88,21 @@ struct model_options {
 
 /// A model and its tokenizer, from one file or folder.
 struct opened_model {
+  std::string path;
   llama model;
   tokenizer words;
   explicit opened_model(const std::string& path);
   explicit opened_model(const model_file& file);
+
+  /// Throws, naming file and place, on a weight that is NaN or infinite. Decodes all weights once.
+  template <executor X>
+  void require_finite_weights(const X& exec) const {
+    try {
+      require_finite(exec, model.tensors());
+    } catch (const error& e) {
+      fail(path, ": ", e.what());
+    }
+  }
 };
 
 /// Rows as tokens, and their objective.

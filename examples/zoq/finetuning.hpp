@@ -10,7 +10,6 @@
 #include <string>
 #include <string_view>
 #include <zoq/io/mask_file.hpp>
-#include <zoq/model/finite.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/train/record.hpp>
 #include <zoq/train/trainer.hpp>
@@ -71,23 +70,25 @@ class finetuning {
 
   int run() {
     const auto start = std::chrono::steady_clock::now();
-    require_finite_weights();
+    m_.require_finite_weights(exec_);
     const std::string source = folder_ / "trajectory.jsonl";
     settings_ = describe_run(o_, m_, train_, name_of(exec_.products()), variant_of(exec_));
     if (folder_.resumes()) {
       earlier_ = read_trajectory(source);
     }
     // Measured below where it is not given, unless the run has measured it.
-    set_epsilon(settings_, o_,
-                o_.given_epsilon().value_or(earlier_.settings.value("epsilon", 5e-3)));
+    const double epsilon =
+        folder_.resumes() ? setting<double>(earlier_.settings, "epsilon", source) : 5e-3;
+    set_epsilon(settings_, o_, o_.given_epsilon().value_or(epsilon));
     if (folder_.resumes()) {
       require_same_settings(settings_, earlier_.settings, source);
     }
     start_.find(folder_.resumes() ? folder_ / "mask.safetensors" : "");
     report_.mask_seconds = seconds_since(start);
     settings_["mask"] = start_.places().hash();
-    require(!folder_.resumes() || earlier_.settings.value("mask", "") == settings_["mask"], source,
-            ": the run tunes other places than the mask; --force starts again");
+    require(!folder_.resumes() ||
+                setting<std::string>(earlier_.settings, "mask", source) == settings_["mask"],
+            source, ": the run tunes other places than the mask; --force starts again");
     auto view = start_.view(exec_);
     require(view.order().size > 0,
             "nothing is tuned: the mask has no places (is the density too small?)");
@@ -149,14 +150,6 @@ class finetuning {
     require(train_.rows.empty() || out.objective.chosen() == train_.objective.chosen(), o_.data,
             "/", file, ": the rows are of another kind than those of train.jsonl");
     return out;
-  }
-
-  void require_finite_weights() const {
-    try {
-      require_finite(exec_, m_.model.tensors());
-    } catch (const error& e) {
-      fail(o_.common.model, ": ", e.what());
-    }
   }
 
   void announce(index_t tuned) const {

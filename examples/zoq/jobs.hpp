@@ -11,7 +11,6 @@
 #include <vector>
 #include <zoq/core/settings.hpp>
 #include <zoq/io/score_file.hpp>
-#include <zoq/model/finite.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/model/llama_reverse.hpp>
 #include <zoq/model/target.hpp>
@@ -47,7 +46,7 @@ struct eval_job {
     for (const example& row : rows) {
       all.push_back(&row);
     }
-    require_finite(exec, m.model.tensors());
+    m.require_finite_weights(exec);
     try {
       set_references(pass, objective, rows);
       return evaluate(pass, view.branches(), objective, all, {.batch_rows = batch_size}, tell);

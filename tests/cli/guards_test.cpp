@@ -51,7 +51,7 @@ TEST_CASE("guards: a weight that is NaN or infinite stops tuning and evaluation,
     CHECK_FALSE(std::filesystem::exists(w.folder / "out"));
     const finished measured = run({"eval", "--model", w.model, "--data", w.rows});
     CHECK(measured.code == 1);
-    CHECK(measured.err.find(wanted) != std::string::npos);
+    CHECK(measured.err.ends_with("model.gguf: " + wanted));
   }
 }
 

@@ -320,6 +320,8 @@ TEST_CASE("policies: options that do not go together are refused, and both are n
   refused({"--mask", "random", "--mask-samples", "4"}, "--mask-samples", "the score random");
   refused({"--mask", "magnitude", "--score-settings", "probes=4"}, "--score-settings",
           "the score magnitude");
+  refused({"--mask", "hessian-trace:" + w.text, "--scope", "global"}, "--scope",
+          "the score hessian-trace");
   refused({"--mask", "random:" + w.text}, "the score random", "general.txt");
   refused({"--mask", "random", "--prompt-text", "A review:"}, "--prompt-text", "the view sparse");
   refused({"--view", "prefix", "--layers", "1"}, "--layers", "the view prefix");

@@ -257,7 +257,7 @@ TEST_CASE("reverse: rotary by halves gives the gradients of neighbours") {
     zoq::llama_reverse<zoq::cpu>(exec, model)
         .squared_gradients(
             windows,
-            [&](const std::string& name, index_t, index_t, std::span<const float> squares) {
+            [&](std::string_view name, index_t, index_t, std::span<const float> squares) {
               if (name == wanted) {
                 out.assign(squares.begin(), squares.end());
               }

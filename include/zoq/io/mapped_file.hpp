@@ -38,7 +38,8 @@ class mapped_file {
     require(descriptor >= 0, path_, ": cannot open: ", std::strerror(errno));
     const closer close_at_end{descriptor};
     struct stat facts = {};
-    require(::fstat(descriptor, &facts) == 0, path_, ": cannot stat: ", std::strerror(errno));
+    const bool known = ::fstat(descriptor, &facts) == 0;
+    require(known, path_, ": cannot stat: ", std::strerror(errno));
     require(!S_ISDIR(facts.st_mode), path_, ": is a directory, wanted a file");
     require(S_ISREG(facts.st_mode), path_, ": is not a regular file");
     if (facts.st_size == 0) {
