@@ -4,7 +4,7 @@
 
     plan.py quick > plan.jsonl                            6 runs of 5 steps, to see that all works
     plan.py search [--results R] [--methods GLOB]         the next rung of the search for rates
-    plan.py studies [--results R] [--studies abcdef]      the studies, with the rates that were found
+    plan.py studies [--results R] [--studies abcdefgh]    the studies, with the rates that were found
 
 A method is a recipe whose rate is open. Its search is successive halving (Jamieson and Talwalkar, arXiv
 1502.07943): five rates with few forwards, the better half of them with twice as many, and so on to one; the
@@ -22,6 +22,7 @@ The studies (equal forwards of rows throughout: --forwards counts batches of 16;
     e  one mask for all tasks, beside a task's own and chance; what masks keep of other gradients
     f  epsilon and compute policy; errors of slopes, also of 4 bits beside their own floats
     g  what a step is made of: order of the rows, rows of a batch, layers that are tuned
+    h  headline: 300 plain steps; 4 rows and the later half with a third of their rows, and with those of 600
 """
 import argparse
 import fnmatch
@@ -68,12 +69,12 @@ VIEWS = {  # settings, and the middle of the rates
     "scales": ({"view": "scales", "mask": ""}, 1e-4),
 }
 STEPS = {  # settings beside those of spsa-sgd, and the middle of the rates
-    "plain": ({"row_order": "shuffled"}, 4e-4),
+    "plain": ({"row_order": "shuffled"}, 4.5e-4),
     "stratified": ({}, 4e-4),
     "4 rows": ({"batch_size": 4}, 4e-4),
     "4 rows, shuffled": ({"batch_size": 4, "row_order": "shuffled"}, 4e-4),
     "later half": ({"layers": "15-"}, 1e-3),
-    "later half, 4 rows": ({"layers": "15-", "batch_size": 4}, 1e-3),
+    "later half, 4 rows": ({"layers": "15-", "batch_size": 4}, 1.2e-3),
     "later half, 8 rows": ({"layers": "15-", "batch_size": 8}, 1e-3),
     "earlier half, 4 rows": ({"layers": "0-14", "batch_size": 4}, 4e-4),
 }
@@ -88,7 +89,7 @@ def rates_around(middle, count):
 def methods():
     """Name -> settings with an optimizer whose {rate} is open, and the middle of its rates."""
     base = {"view": "sparse", "mask": "fisher", "density": 0.001, "estimator": "spsa",
-            "direction": "gaussian", "optimizer": OPTIMIZERS["sgd"][0], "epsilon": 0.005}  # fmt: skip
+            "direction": "gaussian", "optimizer": OPTIMIZERS["sgd"][0], "epsilon": 0.003}  # fmt: skip
     out = {"spsa-sgd": (base, OPTIMIZERS["sgd"][1])}
     for mask in MASKS:
         for label, density in DENSITIES.items():
@@ -237,6 +238,14 @@ def studies(wanted, rate_of, forwards, seeds, wide):
         for name in STEPS:
             pause = 30 * 16 // known[f"step {name}"][0].get("batch_size", 16)  # points at the same rows
             add("steps", "movies", name, f"step {name}", seeds, eval_every=pause)
+    if "h" in wanted:
+        for name, method, steps, more in (
+            ("plain, 300 steps", "step plain", 300, {"test_rows": 0}),
+            ("later half, 4 rows, a third", "step later half, 4 rows", 400, {"test_rows": 0}),
+            ("later half, 4 rows, twice", "step later half, 4 rows", 2400, {"eval_every": 240}),
+        ):
+            settings = with_rate(known[method][0], rate_of(method))
+            out.extend(line("headline", "movies", name, settings, **{"steps": steps, "seed": n} | more) for n in seeds)
     return out
 
 
@@ -260,7 +269,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("quick", "search", "studies"))
     parser.add_argument("--results", default="", help="what `study` has written so far")
-    parser.add_argument("--studies", default="abcdefg")
+    parser.add_argument("--studies", default="abcdefgh")
     parser.add_argument("--methods", default="*", help="a pattern of names, as a shell's")
     parser.add_argument("--forwards", type=int, default=200, help="of every run of a study")
     parser.add_argument("--search-forwards", type=int, default=40, help="of the first rung")

@@ -3,7 +3,7 @@
 //     f32    inputs and weights as they are
 //     bf16   inputs and decoded weights rounded to bfloat16 once, products exact, sums in float
 //     i8     inputs and weights rounded to 8 bits, a scale for each 64 of a row; products and their
-//            sums over 64 columns exact (kernels without integer dot products round inputs alone)
+//            sums over 64 columns exact (portable kernels round inputs alone)
 //
 // What a policy rounds, it rounds within a row, or within the two rows of a pair of branches (see
 // branch_stack): so stacked branches equal sequential ones to the bit.

@@ -106,10 +106,13 @@ ZOQ_TARGET inline void turn_vectors(Get get, Put put) {
     put(i + 4, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31));
   }
 }
+#define ZOQ_HAS_I8_PRODUCTS
 #include "zoq/exec/kernels.inl"
 
 #include "zoq/exec/added.inl"
 #include "zoq/exec/attention.inl"
+#undef ZOQ_HAS_I8_PRODUCTS
+#include "zoq/exec/i8_avx2.inl"
 #undef ZOQ_TARGET
 #undef ZOQ_LANES
 #undef ZOQ_ROWS
@@ -168,12 +171,14 @@ ZOQ_TARGET inline void turn_vectors(Get get, Put put) {
   }
 }
 #include "zoq/exec/decode_avx512.inl"
-#define ZOQ_HAS_DOT_PRODUCTS
+#define ZOQ_HAS_BF16_PRODUCTS
+#define ZOQ_HAS_I8_PRODUCTS
 #include "zoq/exec/kernels.inl"
 
 #include "zoq/exec/added.inl"
 #include "zoq/exec/attention.inl"
-#undef ZOQ_HAS_DOT_PRODUCTS
+#undef ZOQ_HAS_BF16_PRODUCTS
+#undef ZOQ_HAS_I8_PRODUCTS
 #include "zoq/exec/bf16_avx512.inl"
 #include "zoq/exec/i8_avx512.inl"
 #include "zoq/exec/tiles_amx.inl"

@@ -185,7 +185,7 @@ ZOQ_TARGET inline void fill_panel(f32_products, const row_panels<S>& source, ind
   }
 }
 
-#ifndef ZOQ_HAS_DOT_PRODUCTS
+#ifndef ZOQ_HAS_BF16_PRODUCTS
 /// Products of rounded values where there is no instruction for them: the values stay floats, the
 /// products of two are exact or nearly.
 struct bf16_products : f32_products {
@@ -201,6 +201,8 @@ ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, in
   fill_panel(f32_products{}, source, first, begin, depth, panel);
   bf16_products::round(panel, depth * f32_products::width, panel);
 }
+#endif
+#ifndef ZOQ_HAS_I8_PRODUCTS
 struct i8_products : f32_products {
   static constexpr index_t block = 64;
   static constexpr float tiny = 0x1p-120f;  // what is smaller becomes 0: 127 / it would be infinite
