@@ -160,7 +160,7 @@ void model_options::validate() const {
                  "i8 is for --device cpu");
 }
 
-opened_model::opened_model(const std::string& path) : opened_model(open_model_file(path)) {}
+opened_model::opened_model(const std::string& name) : opened_model(open_model_file(name)) {}
 
 opened_model::opened_model(const model_file& file)
     : path(file.path()), model(llama::from(file)), words(file) {

@@ -91,7 +91,7 @@ struct opened_model {
   std::string path;
   llama model;
   tokenizer words;
-  explicit opened_model(const std::string& path);
+  explicit opened_model(const std::string& name);
   explicit opened_model(const model_file& file);
 
   /// Throws, naming file and place, on a weight that is NaN or infinite. Decodes all weights once.
