@@ -22,7 +22,7 @@ The studies (equal forwards of rows throughout: --forwards counts batches of 16;
     e  one mask for all tasks, beside a task's own and chance; what masks keep of other gradients
     f  epsilon and compute policy; errors of slopes, also of 4 bits beside their own floats
     g  what a step is made of: order of the rows, rows of a batch, layers that are tuned
-    h  headline: 300 plain steps; 4 rows and the later half with a third of their rows, and with those of 600
+    h  headline: 300 plain steps; cheaper recipes with a third of their rows, and with those of 600
 """
 import argparse
 import fnmatch
@@ -76,6 +76,8 @@ STEPS = {  # settings beside those of spsa-sgd, and the middle of the rates
     "later half": ({"layers": "15-"}, 1e-3),
     "later half, 4 rows": ({"layers": "15-", "batch_size": 4}, 1.2e-3),
     "later half, 8 rows": ({"layers": "15-", "batch_size": 8}, 1e-3),
+    "later half, 8 rows, 8 directions": (
+        {"layers": "15-", "batch_size": 8, "estimator": "leave-one-out:probes=8"}, 5e-3),
     "earlier half, 4 rows": ({"layers": "0-14", "batch_size": 4}, 4e-4),
 }
 FORMATS = ("f32", "q4_0", "q4_1", "nf4", "lut4")
@@ -241,8 +243,10 @@ def studies(wanted, rate_of, forwards, seeds, wide):
     if "h" in wanted:
         for name, method, steps, more in (
             ("plain, 300 steps", "step plain", 300, {"test_rows": 0}),
-            ("later half, 4 rows, a third", "step later half, 4 rows", 400, {"test_rows": 0}),
-            ("later half, 4 rows, twice", "step later half, 4 rows", 2400, {"eval_every": 240}),
+            ("4 rows, a third", "step later half, 4 rows", 400, {"test_rows": 0}),
+            ("8 directions, a third", "step later half, 8 rows, 8 directions", 50, {"test_rows": 0, "eval_every": 2}),
+            ("4 rows, twice", "step later half, 4 rows", 2400, {"eval_every": 240}),
+            ("8 directions, twice", "step later half, 8 rows, 8 directions", 300, {"eval_every": 30}),
         ):
             settings = with_rate(known[method][0], rate_of(method))
             out.extend(line("headline", "movies", name, settings, **{"steps": steps, "seed": n} | more) for n in seeds)
