@@ -40,10 +40,11 @@ struct cpu_options {
   compute products = compute::f32;  // of linear layers, forward; the reverse pass is always f32
 };
 
-/// The policy for tuning on these kernels: integers where there are instructions for their products (their
-/// slopes err by a few percent, docs/performance.md), floats where nothing else is faster.
+/// The policy for tuning on these kernels: integers where there are instructions for their dot products
+/// (their slopes err by a few percent, docs/performance.md), floats where little else is faster.
 constexpr compute compute_for_tuning(instruction_set kernels) {
-  return kernels == instruction_set::portable ? compute::f32 : compute::i8;
+  return kernels == instruction_set::avx512 || kernels == instruction_set::amx ? compute::i8
+                                                                               : compute::f32;
 }
 
 /// Serves one thread at a time: it keeps a workspace.
