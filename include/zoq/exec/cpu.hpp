@@ -41,7 +41,8 @@ struct cpu_options {
 };
 
 /// The policy for tuning on these kernels: integers where there are instructions for their dot products
-/// (their slopes err by a few percent, docs/performance.md), floats where little else is faster.
+/// (their slopes err by a few percent, docs/performance.md), floats elsewhere. On avx2, where integers gain a
+/// third, they are for who names them.
 constexpr compute compute_for_tuning(instruction_set kernels) {
   return kernels == instruction_set::avx512 || kernels == instruction_set::amx ? compute::i8
                                                                                : compute::f32;

@@ -11,9 +11,7 @@ ZOQ_TARGET inline __m256i size_of(__m256 x) {
   return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
 }
 
-struct i8_products {
-  static constexpr index_t block = 64;
-  static constexpr float tiny = 0x1p-120f;  // what is smaller becomes 0: 127 / it would be infinite
+struct i8_products : i8_rounding {
   struct input {
     std::int16_t code[block];
     float scale;
@@ -151,7 +149,7 @@ ZOQ_TARGET inline void encode_block(const packed_view<S>& w, index_t first, inde
 }
 
 /// Two blocks of 4-bit codes c, w = d c + m: what each code becomes is looked up in a table of 16.
-/// scale_of(block, d, m) gives the two as half floats.
+/// scale_of(at, h, d, m) gives the two of block h of every row.
 template <quant_scheme S, class Scale>
 ZOQ_TARGET inline void encode_nibbles(const packed_view<S>& w, index_t first, index_t begin,
                                       index_t n, const Scale& scale_of, i8_block& out) {

@@ -43,9 +43,7 @@ ZOQ_TARGET inline __m512i across(Keep keep, __m512i (&v)[16]) {
               _mm512_maskz_shuffle_i32x4(every, v[0], v[8], 0xdd));
 }
 
-struct i8_products {
-  static constexpr index_t block = 64;
-  static constexpr float tiny = 0x1p-120f;  // what is smaller becomes 0: 127 / it would be infinite
+struct i8_products : i8_rounding {
   struct input {
     std::int8_t code[block];
     float scale;

@@ -203,9 +203,7 @@ ZOQ_TARGET inline void fill_panel(bf16_products, const row_panels<S>& source, in
 }
 #endif
 #ifndef ZOQ_HAS_I8_PRODUCTS
-struct i8_products : f32_products {
-  static constexpr index_t block = 64;
-  static constexpr float tiny = 0x1p-120f;  // what is smaller becomes 0: 127 / it would be infinite
+struct i8_products : f32_products, i8_rounding {
   ZOQ_TARGET static void round(const float* x, index_t n, float* out) {
     for (index_t c = 0; c < n; c += block) {
       const index_t count = std::min(block, n - c);

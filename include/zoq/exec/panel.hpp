@@ -23,6 +23,12 @@ namespace zoq::detail {
 // Of a panel: 192 KB, which stay in a second-level cache while the rows pass.
 inline constexpr index_t panel_floats = 768 * 64;
 
+/// How i8 rounds, on every instruction set: a block's largest value becomes 127.
+struct i8_rounding {
+  static constexpr index_t block = 64;      // columns that share a scale
+  static constexpr float tiny = 0x1p-120f;  // what is smaller becomes 0: 127 / it would be infinite
+};
+
 /// Inputs of a product in the order in which they are multiplied.
 struct slot_range {
   index_t first, count;  // of pairs both are even
