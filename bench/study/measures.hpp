@@ -128,7 +128,7 @@ inline nlohmann::json slopes_beside(sources& from, const plan_line& line) {
   const task& rows = from.rows(line);
   const source_options& o = from.options();
   const auto here = slopes_of(line, p, from.model(line), rows, at,
-                              cli::products_named(line.compute, o.kernels), o);
+                              cli::products_named(line.compute, o.kernels, true), o);
   const std::string& other = line.against.empty() ? line.model : line.against;
   const auto there = slopes_of(line, p, from.model(other), rows, at, compute::f32, o);
   double errors = 0, sizes = 0;

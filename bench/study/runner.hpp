@@ -18,6 +18,7 @@
 #include <string>
 #include <utility>
 #include <vector>
+#include <zoq/estimate/rounds.hpp>
 #include <zoq/exec/cpu.hpp>
 #include <zoq/model/llama_forward.hpp>
 #include <zoq/model/target.hpp>
@@ -120,8 +121,8 @@ class runner {
     const studied_model& m = from_.model(line);
     const task& rows = from_.rows(line);
     const auto& o = from_.options();
-    const cpu exec(
-        {o.threads, cli::kernels_named(o.kernels), cli::products_named(line.compute, o.kernels)});
+    const cpu exec({o.threads, cli::kernels_named(o.kernels),
+                    cli::products_named(line.compute, o.kernels, asks_for_pairs(p.estimator))});
 
     auto start = std::chrono::steady_clock::now();
     view_target target = target_of(m.model);
@@ -150,7 +151,7 @@ class runner {
                             .seed = line.seed,
                             .direction = p.direction,
                             .schedule = p.schedule,
-                            .stacked_branches = cli::branches_for(view.order().size),
+                            .stacked_branches = branches_for(view.order().size),
                             .clip = line.clip,
                             .clip_norm = line.clip_norm};
     const std::span<const example> train = train_rows(line, rows);
@@ -167,8 +168,7 @@ class runner {
         set_epsilon(tuner, *line.epsilon, out);
       } else {
         start = std::chrono::steady_clock::now();
-        const epsilon_choice choice =
-            tuner.measure_epsilon(cli::epsilon_options_for(view.order().size));
+        const epsilon_choice choice = tuner.measure_epsilon(epsilon_options_for(view.order().size));
         seconds += cli::seconds_since(start);
         set_epsilon(tuner, choice.epsilon, out);
         out["epsilon_error"] = choice.relative_error;

@@ -40,26 +40,13 @@ std::vector<std::vector<token_t>> windows_of(const model_options& common, const 
 }
 
 /// Some rows, chosen by the seed.
-task_rows some_rows(const model_options& common, const opened_model& m, const mask_options& options,
-                    index_t samples) {
-  task_rows out = read_task(options.source, m, common.mode());
-  const auto all = static_cast<index_t>(out.rows.size());
-  std::vector<example> some;
-  for (const index_t i : row_order(all, std::min(samples, all), options.seed).batch(0)) {
-    some.push_back(std::move(out.rows[static_cast<std::size_t>(i)]));
-  }
-  out.rows = std::move(some);
-  return out;
-}
-
-/// A window is a row of running text.
-task_rows as_rows(const std::vector<std::vector<token_t>>& windows) {
-  task_rows out{{}, next_token{}};
-  for (const auto& window : windows) {
-    example row;
-    row.prompt.assign(window.begin(), window.begin() + 1);
-    row.continuations.emplace_back(window.begin() + 1, window.end());
-    out.rows.push_back(std::move(row));
+score_samples some_rows(const model_options& common, const opened_model& m,
+                        const mask_options& options, index_t samples) {
+  task_rows all = read_task(options.source, m, common.mode());
+  const auto count = static_cast<index_t>(all.rows.size());
+  score_samples out{{}, {}, std::move(all.objective)};
+  for (const index_t i : row_order(count, std::min(samples, count), options.seed).batch(0)) {
+    out.rows.push_back(std::move(all.rows[static_cast<std::size_t>(i)]));
   }
   return out;
 }
@@ -158,22 +145,18 @@ nlohmann::json mask_options::describe() const {
 mask choose_mask(const model_options& common, const opened_model& m, const mask_options& options,
                  const zoq::tuned_values* at) {
   const score_entry& score = score_named(options.score);
-  mask_samples samples;
+  score_samples samples;
   if (needs_samples(score)) {
     const index_t wanted = options.samples > 0 ? options.samples : score.needs_reverse ? 48 : 4;
-    if (options.of_rows()) {
-      samples.task = some_rows(common, m, options, wanted);
-    } else {
-      samples.windows = windows_of(common, m, options, wanted);
-      samples.task = as_rows(samples.windows);
-    }
+    samples = options.of_rows() ? some_rows(common, m, options, wanted)
+                                : samples_of_text(windows_of(common, m, options, wanted));
   }
   std::optional<progress> shown;
   const auto tell = [&](index_t done, index_t all) {
     if (!shown.has_value() || done == 1) {
       shown.emplace("mask", all);
     }
-    shown->show(done, text(samples.task.rows.size(), " samples"));
+    shown->show(done, text(samples.rows.size(), " samples"));
     interrupt::check("stopped while making the mask; nothing was written");
   };
   std::map<std::string, std::string> about;

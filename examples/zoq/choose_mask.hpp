@@ -42,12 +42,6 @@ struct mask_options {
   [[nodiscard]] nlohmann::json describe() const;
 };
 
-/// What a score sees: windows of text, or rows.
-struct mask_samples {
-  std::vector<std::vector<token_t>> windows;
-  task_rows task;
-};
-
 /// Makes the mask at the tuned values `at` (null: at the base), with a progress bar. Memory: for
 /// scores with a reverse pass, one layer's gradients and the inputs of some layers; else one matrix of
 /// floats, or two.

@@ -36,12 +36,16 @@ instruction_set kernels_named(const std::string& name) {
   return name == "auto" ? best_instruction_set() : instruction_set_named(name);
 }
 
-zoq::compute products_named(const std::string& compute, const std::string& kernels) {
-  return compute == "auto" ? compute_for_tuning(kernels_named(kernels)) : compute_named(compute);
+zoq::compute products_named(const std::string& compute, const std::string& kernels, bool pairs) {
+  return compute == "auto" ? compute_for_tuning(kernels_named(kernels), pairs)
+                           : compute_named(compute);
 }
 
-zoq::compute device_products_named(const std::string& compute) {
-  return compute == "auto" ? zoq::compute::bf16 : compute_named(compute);
+zoq::compute device_products_named(const std::string& compute, bool pairs) {
+  if (compute == "auto") {
+    return pairs ? zoq::compute::bf16 : zoq::compute::f32;
+  }
+  return compute_named(compute);
 }
 
 void add_executor_options(CLI::App& app, std::string& compute, std::string& kernels, int& threads) {
@@ -179,12 +183,7 @@ task_rows read_task(const std::string& path, const opened_model& m, special mode
   }
   const index_t context = m.model.config().context;
   for (std::size_t r = 0; r < out.rows.size(); ++r) {
-    std::size_t longest = 0;
-    for (const auto& c : out.rows[r].continuations) {
-      longest = std::max(longest, c.size());
-    }
-    // The last token of a continuation is only predicted.
-    const auto tokens = static_cast<index_t>(out.rows[r].prompt.size() + longest) - 1;
+    const index_t tokens = context_of(out.rows[r]);
     require(tokens <= context, path, ":", r + 1, ": ", tokens,
             " tokens are more than the model's context of ", context);
   }

@@ -38,12 +38,13 @@ int export_model(CLI::App& app, const std::function<void()>& parse);
 int replay(CLI::App& app, const std::function<void()>& parse);
 int policies(CLI::App& app, const std::function<void()>& parse);
 
-/// --compute, --kernels and --threads, and what the first two choose.
+/// --compute, --kernels and --threads, and what the first two choose for an estimator that asks for
+/// pairs of opposite points, or not.
 void add_executor_options(CLI::App& app, std::string& compute, std::string& kernels, int& threads);
 instruction_set kernels_named(const std::string& name);
-zoq::compute products_named(const std::string& compute, const std::string& kernels);
-/// The same for a device, where auto is bf16.
-zoq::compute device_products_named(const std::string& compute);
+zoq::compute products_named(const std::string& compute, const std::string& kernels, bool pairs);
+/// The same for a device, where auto is bf16 for pairs.
+zoq::compute device_products_named(const std::string& compute, bool pairs);
 
 /// --estimator, a text of core/settings.hpp, and --probes; and the estimator that they name. Wrong usage
 /// when there is none.
@@ -77,6 +78,7 @@ struct model_options {
   int threads = 0;
   bool special_tokens = false;
   bool json = false;
+  bool pairs = true;  // what the estimator asks for, if there is one: --compute auto depends on it
 
   void add_to(CLI::App& app);
   /// The same in float, for scores: a mask must not depend on how the tuning computes.

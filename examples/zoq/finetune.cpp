@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <zoq/estimate/rounds.hpp>
 #include <zoq/score/scores.hpp>
 
 #include "interrupt.hpp"
@@ -176,6 +177,7 @@ void finetune_options::validate(const CLI::App& app) {
                                            : "the places are those of " + mask_from);
   static_cast<void>(selection());
   try_policies(named_estimator(), named_optimizer(), named_direction(), named_schedule());
+  common.pairs = asks_for_pairs(any_estimator(named_estimator()));
 }
 
 int finetune(CLI::App& app, const std::function<void()>& parse) {

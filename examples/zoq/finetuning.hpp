@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -36,20 +35,6 @@ std::string_view variant_of(const X& exec) {
     return X::name;
   }
 }
-
-/// Probes are shorter where more values move: what matters is how far the model moves.
-inline epsilon_options epsilon_options_for(index_t k) {
-  epsilon_options out;
-  const double shorter =
-      std::fmin(1.0, std::sqrt(static_cast<double>(1 << 20) / static_cast<double>(k)));
-  for (double* length : {&out.near, &out.far, &out.smallest, &out.largest}) {
-    *length *= shorter;
-  }
-  return out;
-}
-
-/// As many branches in one pass as are worth their memory: values of each exist at the same time.
-constexpr index_t branches_for(index_t k) { return k > (index_t{1} << 25) ? 2 : 8; }
 
 template <executor X>
 class finetuning {

@@ -9,17 +9,16 @@
 #include <string>
 #include <utility>
 #include <vector>
-#include <zoq/core/settings.hpp>
 #include <zoq/io/score_file.hpp>
 #include <zoq/model/llama_forward.hpp>
-#include <zoq/model/llama_reverse.hpp>
 #include <zoq/model/target.hpp>
+#include <zoq/score/choose_places.hpp>
 #include <zoq/score/saved.hpp>
-#include <zoq/score/scores.hpp>
 #include <zoq/score/task_samples.hpp>
 #include <zoq/sparse/top_k.hpp>
 #include <zoq/train/evaluate.hpp>
 #include <zoq/train/reference.hpp>
+#include <zoq/train/score_samples.hpp>
 #include <zoq/view/values_file.hpp>
 
 #include "choose_mask.hpp"
@@ -118,117 +117,45 @@ struct generate_job {
   }
 };
 
-/// The entries of highest score, of any score.
+/// The entries of highest score, of any score; and a file of all scores where one is wanted.
 struct mask_job {
   using result = mask;
   const opened_model& m;
   const mask_options& how;
-  mask_samples& samples;
+  score_samples& samples;
   const zoq::tuned_values* at;  // null: the base
-  std::function<void(index_t done, index_t all)> tell;
+  score_progress tell;
   safetensors_file::strings about = {};  // what the scores are made from
 
   template <executor X>
   result operator()(const X& exec) const {
-    const auto tensors = m.model.tensors();
-    const top_k_options best{how.density, scope_named(how.scope)};
-    const std::string_view score = how.score;
-    if (score == magnitude::name) {
-      return chosen(magnitude(tensors), best);
-    }
-    if (score == magnitude_smallest::name) {
-      return chosen(magnitude_smallest(tensors), best);
-    }
-    if (score == random_score::name) {
-      return chosen(random_score(tensors, how.seed), best);
-    }
-    if (how.of_rows()) {
-      if (samples.task.objective.refers()) {
-        auto pass = forward_of(exec, m.model);
-        set_references(pass, samples.task.objective, samples.task.rows);
-      }
-      return by_samples(exec, task_samples{samples.task.rows, samples.task.objective}, best);
-    }
-    return by_samples(exec, text_samples{samples.windows}, best);
-  }
-
- private:
-  struct no_settings {};
-
-  // The best of the scores, which go to a file where one is wanted.
-  template <class Scores>
-  mask chosen(Scores scores, const top_k_options& best) const {
-    if (how.save_scores.empty()) {
-      return top_k(scores, best);
-    }
-    score_writer file(how.save_scores, scored_matrices(m.model.tensors()), about);
-    mask out = top_k(saved(std::move(scores), file), best);
-    file.commit();
-    return out;
-  }
-
-  template <class Settings>
-  Settings settings(Settings out = {}) const {
-    set_settings(out, text("score ", how.score), how.settings);
-    return out;
-  }
-
-  template <executor X, class Samples>
-  mask by_samples(const X& exec, const Samples& from, const top_k_options& best) const {
-    const std::string_view score = how.score;
-    const auto tensors = m.model.tensors();
-    if (score == hessian_trace<any_executor, int>::name) {
-      return by_trace(exec, from, best);
-    }
-    if (score == forward_curvature<any_executor, int>::name) {
-      auto pass = forward_of(exec, m.model);
-      return chosen(forward_curvature(exec, tensors, loss_of(pass),
-                                      settings(forward_curvature_options{.seed = how.seed}), tell),
-                    best);
-    }
-    if (score == loss_sensitivity<any_executor, int, text_samples>::name) {
-      settings(no_settings{});
-      return chosen(loss_sensitivity(exec, m.model, from, tell), best);
-    }
-    auto options = settings(fisher_options{});
+    score_choice choice{
+        how.score, how.settings, {how.density, scope_named(how.scope)}, how.seed, {}};
     std::optional<laid_out_view<X, any_layout<X>>> view;
     if (at != nullptr && !at->blocks.empty()) {
       view.emplace(view_of(exec, target_of(m.model), *at));
-      options.at = view->branches();
+      choice.at = view->branches();
     }
-    const fisher squares(exec, m.model, from, tell, options);
-    return score.starts_with("neuron") ? chosen(neuron(squares), best) : chosen(squares, best);
-  }
-
-  // Traces say how many entries each matrix gets; gradients, or sizes where the family has no reverse
-  // pass, say which.
-  template <executor X, class Samples>
-  mask by_trace(const X& exec, const Samples& from, top_k_options best) const {
-    const auto tensors = m.model.tensors();
-    const auto options = settings(hessian_trace_options{.seed = how.seed});
-    {
-      auto pass = forward_of(exec, m.model);
-      const hessian_trace traces(exec, tensors, loss_of(pass), options, tell);
-      const auto k = static_cast<index_t>(
-          best.density * static_cast<double>(linear_weights(tensors)) * (1 + 1e-12));
-      best.counts = tensor_budget(traces.of_tensors(), k, options.power);
-      best.per = scope::tensor;
-    }
-    return m.model.config().family == llama_family::name
-               ? chosen(fisher(exec, m.model, from, tell), best)
-               : chosen(magnitude(tensors), best);
-  }
-
-  // The mean loss of the samples as a function of what is added to the weights.
-  template <class Pass>
-  auto loss_of(Pass& pass) const {
-    return [this, &pass](const branch_parts& parts) {
-      std::vector<const example*> rows;
-      for (const example& row : samples.task.rows) {
-        rows.push_back(&row);
+    const auto best = [&](auto scores, const top_k_options& options) {
+      if (how.save_scores.empty()) {
+        return top_k(scores, options);
       }
-      return evaluate(pass, parts, samples.task.objective, rows).branch[0].mean();
+      score_writer file(how.save_scores, scored_matrices(m.model.tensors()), about);
+      mask out = top_k(saved(std::move(scores), file), options);
+      file.commit();
+      return out;
     };
+    if (samples.rows.empty()) {
+      return choose_places(m.model, choice, best);
+    }
+    auto pass = forward_of(exec, m.model);
+    set_references(pass, samples.objective, samples.rows);
+    const auto loss = [&](const branch_parts& parts) { return samples.loss(pass, parts); };
+    const auto chosen = [&](const auto& seen) {
+      return choose_places(exec, m.model, choice, seen, loss, tell, best);
+    };
+    return samples.windows.empty() ? chosen(task_samples{samples.rows, samples.objective})
+                                   : chosen(text_samples{samples.windows});
   }
 };
 

@@ -10,7 +10,7 @@ namespace zoq::cli {
 template <class Job>
 typename Job::result run_on_cuda(const model_options& options, const Job& job) {
   require(cuda::available(), "--device cuda: no device, or no driver for it");
-  const cuda exec({.products = device_products_named(options.compute)});
+  const cuda exec({.products = device_products_named(options.compute, options.pairs)});
   return job(exec);
 }
 

@@ -27,7 +27,7 @@ typename Job::result on_device(const model_options& options, const Job& job) {
 #endif
   }
   const cpu exec({options.threads, kernels_named(options.kernels),
-                  products_named(options.compute, options.kernels)});
+                  products_named(options.compute, options.kernels, options.pairs)});
   return job(exec);
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <thread>
 #include <zoq/estimate/estimators.hpp>
+#include <zoq/estimate/rounds.hpp>
 #include <zoq/io/open_model_file.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/model/llama_memory.hpp>
@@ -91,8 +92,9 @@ struct plan_options {
       how.device = workspace_limits{};  // of `cuda`
     }
     how.kernels = kernels_named(kernels);
-    how.products =
-        how.device.has_value() ? device_products_named(compute) : products_named(compute, kernels);
+    const bool pairs = asks_for_pairs(how.estimator);
+    how.products = how.device.has_value() ? device_products_named(compute, pairs)
+                                          : products_named(compute, kernels, pairs);
     how.threads =
         threads != 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/program.hpp"
 #include "io/temporary_folder.hpp"
 #include "model/tiny_llama.hpp"
 #include "zoq/core/config.hpp"
+#include "zoq/exec/cpu.hpp"
 
 namespace {
 
@@ -157,6 +159,24 @@ TEST_CASE("plan: --device cuda is of the device's memory, whatever this zoq was 
     CHECK(wrong.err.find("for --device cpu") != std::string::npos);
   }
   CHECK(run(with(ask, {"--device", "tpu"})).code == 2);
+}
+
+TEST_CASE("plan: automatic products depend on whether the estimator asks for pairs") {
+  const auto workspace = [](const std::string& estimator, std::string_view compute) {
+    const finished done = run({"plan", "--shape", "135m", "--estimator", estimator, "--compute",
+                               std::string(compute), "--epsilon", "0.003", "--json"});
+    INFO(done.err);
+    REQUIRE(done.code == 0);
+    return done.json()["parts"]["workspace"].get<index_t>();
+  };
+  const auto best = zoq::name_of(
+      zoq::compute_for_tuning(zoq::best_instruction_set(), true));  // i8 where that pays
+  CHECK(workspace("spsa:probes=4", "f32") != workspace("spsa:probes=4", "i8"));
+  CHECK(workspace("spsa:probes=4", "auto") == workspace("spsa:probes=4", best));
+  for (const char* single : {"leave-one-out:probes=8", "fzoo", "spsa-one-sided", "hizoo"}) {
+    CAPTURE(single);
+    CHECK(workspace(single, "auto") == workspace(single, "f32"));
+  }
 }
 
 TEST_CASE("R17: plan knows the 7B shape without its file") {

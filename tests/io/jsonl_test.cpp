@@ -92,7 +92,7 @@ TEST_CASE("jsonl: errors name file and line") {
   CHECK(error_of("{\"prompt\": \"\", \"completion\": \"x\"}") ==
         "train.jsonl:1: \"prompt\" is empty");
   CHECK(error_of("{\"text\": \"a\"}\n" + good) ==
-        "train.jsonl:2: a row with \"choices\" in a file of rows with \"text\"");
+        "train.jsonl:2: a row with \"choices\" among rows with \"text\"");
 }
 
 TEST_CASE("jsonl: choices and answers") {
@@ -130,7 +130,7 @@ TEST_CASE("jsonl: preferences") {
   CHECK(error_of(R"({"chosen": "a", "rejected": "b"})") ==
         "train.jsonl:1: key \"prompt\" is missing");
   CHECK(error_of(good + "\n" + R"({"prompt": "p", "chosen": "a", "rejected": "b"})") ==
-        "train.jsonl:2: a row with \"chosen\" in a file of rows with \"choices\"");
+        "train.jsonl:2: a row with \"chosen\" among rows with \"choices\"");
 }
 
 TEST_CASE("jsonl: a row cut at any byte is refused") {

@@ -8,6 +8,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -23,6 +25,16 @@ struct example {
   // steps. Made once before a run by `set_references`; empty where no objective asks for it.
   std::vector<double> reference{};
 };
+
+/// Tokens that a row takes of the model's context: its prompt and its longest continuation, whose last
+/// token is only predicted.
+inline index_t context_of(const example& row) {
+  std::size_t longest = 0;
+  for (const auto& c : row.continuations) {
+    longest = std::max(longest, c.size());
+  }
+  return static_cast<index_t>(row.prompt.size() + longest) - 1;
+}
 
 /// The share of the most frequent answer: what a constant guess reaches. 0 for no rows.
 inline double majority_share(std::span<const example> rows) {

@@ -41,6 +41,17 @@ struct epsilon_options {
   double largest = 2e-2;
 };
 
+/// For k values: probes are shorter where more values move, since what matters is how far the model moves.
+inline epsilon_options epsilon_options_for(index_t k) {
+  epsilon_options out;
+  const double shorter =
+      std::fmin(1.0, std::sqrt(static_cast<double>(1 << 20) / static_cast<double>(k)));
+  for (double* length : {&out.near, &out.far, &out.smallest, &out.largest}) {
+    *length *= shorter;
+  }
+  return out;
+}
+
 struct epsilon_choice {
   double epsilon = 0;
   double noise = 0;           // s: of a loss, as far as a pair does not share it

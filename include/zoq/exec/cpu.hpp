@@ -40,12 +40,13 @@ struct cpu_options {
   compute products = compute::f32;  // of linear layers, forward; the reverse pass is always f32
 };
 
-/// The policy for tuning on these kernels: integers where there are instructions for their dot products
-/// (their slopes err by a few percent, docs/performance.md), floats elsewhere. On avx2, where integers gain a
+/// The policy for tuning on these kernels, by an estimator that asks for pairs of opposite points or
+/// not (asks_for_pairs): integers for pairs where there are instructions for their dot products (their
+/// slopes err by a few percent, docs/performance.md), floats elsewhere. On avx2, where integers gain a
 /// third, they are for who names them.
-constexpr compute compute_for_tuning(instruction_set kernels) {
-  return kernels == instruction_set::avx512 || kernels == instruction_set::amx ? compute::i8
-                                                                               : compute::f32;
+constexpr compute compute_for_tuning(instruction_set kernels, bool pairs) {
+  const bool dot = kernels == instruction_set::avx512 || kernels == instruction_set::amx;
+  return dot && pairs ? compute::i8 : compute::f32;
 }
 
 /// Serves one thread at a time: it keeps a workspace.

@@ -123,6 +123,15 @@ inline any_row read_row(std::string_view line, const std::string& where) {
   return text_row{detail::filled_string(row, "text", where)};
 }
 
+/// One row more. Throws as read_row does, and on a row of another kind than the first.
+inline void append_row(text_rows& rows, std::string_view line, const std::string& where) {
+  any_row row = read_row(line, where);
+  require(rows.empty() || row.index() == rows[0].index(), where, ": a row with \"",
+          key_of(kind_of(row)), "\" among rows with \"",
+          key_of(kind_of(rows.empty() ? row : rows[0])), "\"");
+  rows.push_back(std::move(row));
+}
+
 /// All rows of a file. Throws `error` that starts with file and line ("train.jsonl:17: ...") on
 /// broken JSON, a missing key, a wrong type, an answer outside the choices, an empty line, or a row
 /// of another kind than the first; and on a file without rows.
@@ -141,11 +150,7 @@ inline text_rows read_rows(const std::string& path) {
       line.remove_suffix(1);
     }
     require(line.find_first_not_of(" \t") != std::string_view::npos, where, ": empty line");
-    any_row row = read_row(line, where);
-    require(out.empty() || row.index() == out[0].index(), where, ": a row with \"",
-            key_of(kind_of(row)), "\" in a file of rows with \"",
-            key_of(kind_of(out.empty() ? row : out[0])), "\"");
-    out.push_back(std::move(row));
+    append_row(out, line, where);
   }
   return out;
 }

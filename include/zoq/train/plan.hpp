@@ -27,6 +27,7 @@
 #include "zoq/estimate/epsilon.hpp"
 #include "zoq/estimate/estimators.hpp"
 #include "zoq/estimate/query.hpp"
+#include "zoq/estimate/rounds.hpp"
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/instruction_set.hpp"
@@ -53,7 +54,7 @@ struct plan_request {
   index_t measured_rows = 1000;  // of a measurement between steps; 0: none
   index_t data_rows = 10000;     // of all files, kept as tokens
   instruction_set kernels = best_instruction_set();
-  compute products = compute_for_tuning(kernels);
+  compute products = compute_for_tuning(kernels, asks_for_pairs(estimator));
   int threads = 1;
   // The run is on an executor on Thrust, such as `cuda`, with f32 or bf16 products. Then kernels,
   // threads, and all that follows `limits` are of no account.
@@ -122,24 +123,10 @@ inline void add_passes(const plan_request& how, std::span<const query> asked,
   }
 }
 
-// All passes of a step. The estimator is asked as in a step, and told losses 1, 2, 3, ... One with a
-// state may ask for other points at its first step than later: then the second step's too.
+// All passes of a step.
 inline std::vector<pass_shape> passes_of_step(const plan_request& how) {
-  const any_executor exec;
-  any_estimator::state state{};
   std::vector<pass_shape> out;
-  const std::uint64_t steps = how.estimator.state_bytes(1) > 0 ? 2 : 1;
-  for (std::uint64_t step = 0; step < steps; ++step) {
-    std::vector<answer> answers;
-    std::vector<query> wanted;
-    const step_info at{.step = step, .order = {}, .rate = 1};
-    while (wanted.clear(), how.estimator.ask(exec, at, state, answers, wanted)) {
-      add_passes(how, wanted, out);
-      for (std::size_t i = 0; i < wanted.size(); ++i) {
-        answers.push_back({1.0 + static_cast<double>(answers.size())});
-      }
-    }
-  }
+  for_each_round(how.estimator, [&](std::span<const query> asked) { add_passes(how, asked, out); });
   return out;
 }
 

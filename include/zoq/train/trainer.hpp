@@ -43,6 +43,9 @@ struct train_options {
   double clip_norm = 0;          // the largest norm of an estimate; 0: no limit
 };
 
+/// As many branches in one pass as are worth their memory: the k values of each exist at the same time.
+constexpr index_t branches_for(index_t k) { return k > (index_t{1} << 25) ? 2 : 8; }
+
 /// What the forwards of a run have cost so far.
 struct train_cost {
   index_t evaluations = 0;  // losses of a whole batch
