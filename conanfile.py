@@ -49,6 +49,7 @@ class Zoq(ConanFile):
         toolchain = CMakeToolchain(self)
         for part in ("TESTS", "BENCH", "EXAMPLES"):
             toolchain.cache_variables[f"ZOQ_{part}"] = False
+        toolchain.cache_variables["ZOQ_MPI"] = "OFF"
         toolchain.cache_variables["ZOQ_OMP"] = "OFF"
         toolchain.generate()
 

@@ -5,8 +5,8 @@ include(CMakePackageConfigHelpers)
 
 set(zoq_cmake_dir "${CMAKE_INSTALL_LIBDIR}/cmake/zoq")
 install(TARGETS zoq_headers zoq_io zoq_kernels EXPORT zoq-targets
-        FILE_SET HEADERS FILE_SET parts FILE_SET thrust)
-foreach(optional zoq_omp zoq_cuda)
+        FILE_SET HEADERS FILE_SET parts FILE_SET thrust FILE_SET mpi)
+foreach(optional zoq_mpi zoq_omp zoq_cuda)
   if(TARGET ${optional})
     install(TARGETS ${optional} EXPORT zoq-targets)
   endif()

@@ -20,11 +20,13 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/hash.hpp"
 #include "zoq/data/row_order.hpp"
 #include "zoq/estimate/epsilon.hpp"
 #include "zoq/train/evaluate.hpp"
 #include "zoq/train/reference.hpp"
 #include "zoq/train/step.hpp"
+#include "zoq/train/team.hpp"
 #include "zoq/view/value_blocks.hpp"
 #include "zoq/view/view.hpp"
 
@@ -54,17 +56,19 @@ struct train_cost {
 };
 
 template <executor X, class Model, parameter_view<X> View, objective Objective,
-          estimator<X> Estimator, optimizer Optimizer>
+          estimator<X> Estimator, optimizer Optimizer, team Team = alone>
 class trainer {
  public:
-  /// Keeps references: executor, model and view must outlive the trainer.
+  /// Keeps references: executor, model and view must outlive the trainer. With a team, all of its processes
+  /// make the same calls with the same rows and settings.
   trainer(const X& exec, const Model& model, View& view, Objective objective, Estimator estimator,
-          Optimizer optimizer)
+          Optimizer optimizer, Team together = {})
       : exec_(exec),
         view_(view),
         objective_(std::move(objective)),
         estimator_(std::move(estimator)),
         optimizer_(optimizer),
+        team_(std::move(together)),
         pass_(forward_of(exec, model)) {}
 
   /// Prepares a run over `rows`, which must outlive it. Throws when there are none.
@@ -82,6 +86,7 @@ class trainer {
     step_.emplace(exec_, view_.order(), estimator_, optimizer_,
                   recipe{options.steps, options.seed, options.direction, options.schedule,
                          options.clip, options.clip_norm});
+    settings_ = team_.size() == 1 ? 0 : settings_hash();
   }
 
   /// Starts, takes all steps, and leaves the view at its last values. `after(step_result)` may
@@ -220,28 +225,82 @@ class trainer {
                                     name_of_value(most - all.begin()), ")");
   }
 
-  // The losses at the queries, in runs of at most `stacked_branches`.
-  void losses(std::span<const query> asked, std::uint64_t now, std::vector<answer>& answers) {
-    for (std::size_t first = 0; first < asked.size();) {
-      const auto most = static_cast<std::size_t>(options_.stacked_branches);
-      const auto group = asked.subspan(first, evaluated_together(asked.subspan(first), most));
-      const std::uint64_t number = group[0].batch == query::this_batch ? now : group[0].batch;
-      const std::vector<index_t> numbers = order_->batch(number);
-      std::vector<const example*> batch;
-      for (const index_t row : numbers) {
-        batch.push_back(&rows_[static_cast<std::size_t>(row)]);
+  // Of what all processes of a team must have alike: settings, rows and values.
+  [[nodiscard]] std::uint64_t settings_hash() const {
+    content_hash h;
+    for (const std::uint64_t n : {options_.steps, static_cast<std::uint64_t>(options_.batch_size),
+                                  static_cast<std::uint64_t>(options_.seed)}) {
+      h.add(n);
+    }
+    for (const example& row : rows_) {
+      h.add(std::as_bytes(std::span(row.prompt))).add(static_cast<std::uint64_t>(row.answer));
+      for (const auto& c : row.continuations) {
+        h.add(std::as_bytes(std::span(c)));
       }
-      view_.move_to(exec_, step_->direction(), group);
-      const evaluation e = evaluate(pass_, view_.branches(), objective_, batch,
-                                    {.stacked_rows = options_.stacked_rows, .numbers = numbers});
-      cost_.evaluations += static_cast<index_t>(group.size());
-      cost_.tokens += e.tokens;
-      cost_.seconds += e.seconds;
-      for (const total& t : e.branch) {
-        answers.push_back({t.mean()});
+    }
+    const index_t k = view_.order().size;
+    std::vector<float> values(static_cast<std::size_t>(k));
+    exec_.download(view_.values().data, k, values.data());
+    return h.add(std::as_bytes(std::span<const float>(values))).value();
+  }
+
+  // The losses at the queries: this process' share of them, and then all.
+  void losses(std::span<const query> asked, std::uint64_t now, std::vector<answer>& answers) {
+    std::vector<total> totals(asked.size());
+    if (team_.size() == 1) {
+      own_losses(asked, now, totals);
+    } else {
+      std::string wrong;
+      try {
+        own_losses(asked, now, totals);
+      } catch (const error& e) {
+        wrong = e.what();
+      }
+      unite(team_, totals, options_.batch_size, wrong, now, settings_);
+    }
+    for (const total& t : totals) {
+      answers.push_back({t.mean()});
+    }
+  }
+
+  // In runs of at most `stacked_branches`.
+  void own_losses(std::span<const query> asked, std::uint64_t now, std::span<total> totals) {
+    const bool deals_points = team_.share() == shared::points;
+    const auto even = static_cast<std::size_t>(std::max<index_t>(
+        1, (static_cast<index_t>(asked.size()) + team_.size() - 1) / team_.size()));
+    const auto most = static_cast<std::size_t>(options_.stacked_branches);
+    index_t run = 0;
+    for (std::size_t first = 0; first < asked.size(); ++run) {
+      const auto group = asked.subspan(
+          first,
+          evaluated_together(asked.subspan(first), deals_points ? std::min(most, even) : most));
+      if (!deals_points || run % team_.size() == team_.rank()) {
+        const evaluation e = evaluated(group, now, deals_points);
+        std::copy(e.branch.begin(), e.branch.end(),
+                  totals.begin() + static_cast<std::ptrdiff_t>(first));
       }
       first += group.size();
     }
+  }
+
+  evaluation evaluated(std::span<const query> group, std::uint64_t now, bool all_rows) {
+    const std::uint64_t number = group[0].batch == query::this_batch ? now : group[0].batch;
+    std::vector<index_t> numbers = order_->batch(number);
+    if (!all_rows) {
+      const own_part mine = part_of(team_, static_cast<index_t>(numbers.size()));
+      numbers = {numbers.begin() + mine.first, numbers.begin() + mine.last};
+    }
+    std::vector<const example*> batch;
+    for (const index_t row : numbers) {
+      batch.push_back(&rows_[static_cast<std::size_t>(row)]);
+    }
+    view_.move_to(exec_, step_->direction(), group);
+    evaluation e = evaluate(pass_, view_.branches(), objective_, batch,
+                            {.stacked_rows = options_.stacked_rows, .numbers = numbers});
+    cost_.evaluations += static_cast<index_t>(group.size());
+    cost_.tokens += e.tokens;
+    cost_.seconds += e.seconds;
+    return e;
   }
 
   const X& exec_;
@@ -249,10 +308,12 @@ class trainer {
   Objective objective_;
   Estimator estimator_;
   Optimizer optimizer_;
+  Team team_;
   decltype(forward_of(std::declval<const X&>(), std::declval<const Model&>())) pass_;
   std::span<const example> rows_;
   train_options options_;
   std::optional<row_order> order_;
+  std::uint64_t settings_ = 0;  // what all of a team must have alike
   std::optional<stepper<X, Estimator, Optimizer>> step_;
   train_cost cost_;
 };
