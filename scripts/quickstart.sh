@@ -12,11 +12,11 @@ here=$(dirname "$0")
 
 python3 "$here/fetch.py" "$cache" "$out/data"
 
-# --resume: a run that was stopped goes on, one that is done is only measured again. Rows in the order for which
-# README.md gives figures.
+# --resume: a run that was stopped goes on, one that is done is only measured again. The recipe: docs/results.md.
 "$zoq" finetune --resume \
   --model "$out/data/model.gguf" --data "$out/data/movies" \
-  --mask "fisher:$out/data/general.txt" --out "$out/run" --row-order shuffled
+  --mask "fisher:$out/data/general.txt" --out "$out/run" --layers 15- \
+  --estimator leave-one-out:probes=8 --epsilon 3e-3 --learning-rate 5e-3 --batch-size 8 --steps 300
 
 echo
 echo "Try it:  $zoq generate --model $out/data/model.gguf --delta $out/run/delta.safetensors --prompt 'A film to remember. It was' --tokens 8"

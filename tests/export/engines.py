@@ -7,8 +7,8 @@ Needs torch, transformers, peft, safetensors, numpy, and for llama.cpp xllamacpp
 what is missing is left out, with a line that says so). WORK gets the exports, and is used again. The values are
 random, so large that they show, unless --delta names a run's. Truth is `zoq inspect --compute f32`. Printed for each
 engine: the largest and the root mean square difference of log p over the whole vocabulary, beside how far the
-values themselves move log p. With --rows (choices of one token) also the accuracy of the tuned GGUF file in
-llama.cpp and in zoq. Ends with 1 when a difference is beyond its bound.
+values themselves move log p. With --rows (choices of one token), which needs the Python module zoq, also the
+accuracy of the tuned GGUF file in llama.cpp and in zoq. Ends with 1 when a difference is beyond its bound.
 
 llama.cpp rounds activations to 8 bits where weights are quantised, as all matrices of the model are, and after an
 export still the head: the untuned model's own difference is the bound, times 2. With all tensors in f32 nothing is
@@ -188,23 +188,19 @@ def accuracy(delta):
     part = options.work / "rows.jsonl"
     part.write_text("".join(json.dumps(r) + "\n" for r in rows))
     ours = json.loads(zoq("eval", "--model", options.model, "--delta", delta, "--data", part, "--json"))
-    ids = {}
+    from zoq import Model  # the Python module
 
-    def tokens(text):
-        if text not in ids:
-            ids[text] = json.loads(zoq("inspect", "--model", options.model, "--text", text, "--top", 1, "--json"))["tokens"]
-        return ids[text]
-
+    words = Model(options.model)
     engine = LlamaCpp(options.work / "tuned-f32.gguf")
     right = 0
     for row in rows:
-        choices = [tokens(c) for c in row["choices"]]
+        choices = [words.encode(c) for c in row["choices"]]
         assert all(len(c) == 1 for c in choices), "choices of one token are needed"
         for top in (1 << 9, 1 << 16):  # all of the vocabulary takes long, and is seldom needed
-            log_p = engine(tokens(row["prompt"]), top)
-            if all(c[0] in log_p for c in choices):
+            log_p = engine(words.encode(row["prompt"]).tolist(), top)
+            if all(int(c[0]) in log_p for c in choices):
                 break
-        best = max(range(len(choices)), key=lambda n: log_p[choices[n][0]])
+        best = max(range(len(choices)), key=lambda n: log_p[int(choices[n][0])])
         right += best == row["answer"]
     print(f"accuracy on {len(rows)} rows: zoq {ours['accuracy']:.4f}, llama.cpp {right / len(rows):.4f}")
 
