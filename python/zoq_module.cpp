@@ -80,7 +80,7 @@ struct opened {
   cpu exec;
   special mode;
   std::string hash;
-  std::mutex busy;
+  std::recursive_mutex busy;  // a callback of a run may evaluate: a run has an executor of its own
 
   opened(const std::string& path, const std::string& products, int threads, bool special_tokens)
       : file(open_model_file(path)),
@@ -167,12 +167,17 @@ nb::dict choose_mask(opened& m, const std::string& score, const std::string& set
                      index_t samples, index_t length, seed_t seed, const nb::object& progress) {
   const score_choice how{score, settings, {density, scope_named(scope_name)}, seed, {}};
   require(density > 0 && density <= 1, "density is ", density, ", wanted above 0 and at most 1");
+  const score_entry& entry = score_named(score);
+  const bool rows = !lines.empty() || !path.empty();
+  require(words.empty() || !rows, "text or rows, not both");
+  require(words.empty() || entry.needs_text, "the score ", score, " takes no text");
+  require(!rows || entry.needs_rows, "the score ", score, " takes no rows");
   mask made;
   {
     const nb::gil_scoped_release released;
     const std::lock_guard alone(m.busy);
     score_samples seen;
-    const index_t wanted = samples > 0 ? samples : score_named(score).needs_reverse ? 48 : 4;
+    const index_t wanted = samples > 0 ? samples : entry.needs_reverse ? 48 : 4;
     if (!words.empty()) {
       require(length >= 2 && length <= m.model.config().context, "windows of ", length,
               " tokens, wanted 2 to ", m.model.config().context);
@@ -180,7 +185,7 @@ nb::dict choose_mask(opened& m, const std::string& score, const std::string& set
       seen = samples_of_text(windows_at(
           tokens, choose_windows(static_cast<index_t>(tokens.size()), {wanted, length, seed}),
           length));
-    } else if (!lines.empty() || !path.empty()) {
+    } else if (rows) {
       task all = task_of(m, lines, path, "");
       const auto count = static_cast<index_t>(all.rows.size());
       seen.objective = std::move(all.objective);
@@ -237,6 +242,8 @@ run_result tune(opened& m, const task& rows, const run_settings& s, const mask& 
                                   : compute_named(s.compute)});
   run_result out;
   const any_view how = start == nullptr ? policy_named<any_view>("view", s.view) : start->how;
+  require(places.tensors.empty() || traits_of(how).tunes_places, "the view ", name_of(how),
+          " takes no mask");
   view_target target = target_of(m.model);
   target.selection = start == nullptr ? select(s.layers, s.exclude) : start->selection;
   target.places = &places;

@@ -152,6 +152,13 @@ class Module(unittest.TestCase):
         zoq.choose_mask(self.model, text=self.text, samples=2, length=8, progress=lambda *at: seen.append(at))
         self.assertEqual(seen[-1][0], seen[-1][1])
 
+    def test_a_callback_may_evaluate(self):
+        seen = []
+        tuned = zoq.finetune(self.model, self.rows, mask=self.mask, **{**RUN, "steps": 3},
+                             progress=lambda *at: seen.append(zoq.evaluate(self.model, self.rows)["loss"]))  # fmt: skip
+        self.assertEqual(seen, [zoq.evaluate(self.model, self.rows)["loss"]] * 3)
+        self.same_arrays(tuned.values, zoq.finetune(self.model, self.rows, mask=self.mask, **{**RUN, "steps": 3}).values)
+
     def test_threads_wait_for_each_other(self):
         found = [None] * 4
         wanted = zoq.evaluate(self.model, self.rows)["loss"]
@@ -190,6 +197,10 @@ class Module(unittest.TestCase):
         fails("2 offsets, wanted 1", zoq.delta, self.model, {name: ([1], [0.5, 0.5])})
         fails("unknown score", zoq.choose_mask, self.model, "fishers")
         fails("needs", zoq.choose_mask, self.model, "fisher")
+        fails("takes no rows", zoq.choose_mask, self.model, "fisher", rows=self.rows)
+        fails("takes no text", zoq.choose_mask, self.model, "random", text=self.text)
+        fails("not both", zoq.choose_mask, self.model, "neuron", text=self.text, rows=self.rows)
+        fails("takes no mask", zoq.finetune, self.model, self.rows, view="lora", mask=self.mask, steps=1)
         fails("density", zoq.choose_mask, self.model, "random", density=0.0)
 
         def raise_it(*at):
