@@ -10,6 +10,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <span>
 #include <string>
@@ -57,14 +58,16 @@ own_part part_of(const T& t, index_t n) {
 /// do so for it. `step` and `settings` must be the same on all. Bytes sent by each process: 8 for each of
 /// `totals`, and 32.
 template <team T>
-void unite(const T& t, std::span<total> totals, index_t rows, const std::string& wrong,
-           std::uint64_t step, std::uint64_t settings) {
+void unite(const T& t, std::span<total> totals, index_t rows, std::string wrong, std::uint64_t step,
+           std::uint64_t settings) {
   const auto size = static_cast<std::uint64_t>(t.size());
   std::vector<std::int64_t> sent;
   std::int64_t weight = 0;
   for (const total& one : totals) {
-    require(std::abs(one.units) <= std::numeric_limits<std::int64_t>::max() / t.size(),
-            "a sum of losses overflows");
+    if (std::abs(one.units) > std::numeric_limits<std::int64_t>::max() / t.size() &&
+        wrong.empty()) {
+      wrong = "a sum of losses overflows";
+    }
     sent.push_back(one.units);
     weight += one.weight;
   }
