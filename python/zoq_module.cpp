@@ -201,8 +201,8 @@ nb::dict choose_mask(opened& m, const std::string& score, const std::string& set
     const auto best = [](const auto& scores, const top_k_options& options) {
       return top_k(scores, options);
     };
-    auto pass = forward_of(exec, m.model);
-    const auto loss = [&](const branch_parts& parts) { return seen.loss(pass, parts); };
+    seen.set_references(exec, m.model);
+    const auto loss = [&](auto& pass, const branch_parts& added) { return seen.loss(pass, added); };
     const auto chosen = [&](const auto& of) {
       return choose_places(exec, m.model, how, of, loss, tell, best);
     };
@@ -231,7 +231,7 @@ struct run_result {
   train_cost cost;
 };
 
-run_result tune(opened& m, const task& rows, const run_settings& s, const mask& places,
+run_result tune(opened& m, task rows, const run_settings& s, const mask& places,
                 const tuned_values* start, const nb::object& progress) {
   using list = any_estimator::list;
   any_estimator estimator(policy_named<list>("estimator", s.estimator));
@@ -253,8 +253,7 @@ run_result tune(opened& m, const task& rows, const run_settings& s, const mask& 
   const index_t k = view.order().size;
   require(k > 0, "nothing is tuned: the mask has no places");
   trainer tuner(exec, m.model, view, rows.objective, estimator, optimizer);
-  std::vector<example> data = rows.rows;
-  tuner.set_references(data);
+  tuner.set_references(rows.rows);
   const train_options options{.steps = s.steps,
                               .batch_size = s.batch_size,
                               .stratified = s.row_order == "stratified",
@@ -264,7 +263,7 @@ run_result tune(opened& m, const task& rows, const run_settings& s, const mask& 
                               .stacked_branches = branches_for(k),
                               .clip = s.clip,
                               .clip_norm = s.clip_norm};
-  tuner.start(data, options);
+  tuner.start(rows.rows, options);
   out.epsilon = s.epsilon.has_value()
                     ? *s.epsilon
                     : tuner
@@ -272,7 +271,7 @@ run_result tune(opened& m, const task& rows, const run_settings& s, const mask& 
                                            [] { in_python([] { return nb::none(); }); })
                           .epsilon;
   tuner.estimator_settings().visit([&](auto& one) { one.epsilon = out.epsilon; });
-  tuner.start(data, options);
+  tuner.start(rows.rows, options);
   bool more = true;
   while (more && !tuner.steps().done()) {
     const step_result at = tuner.advance();

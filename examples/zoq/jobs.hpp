@@ -148,9 +148,10 @@ struct mask_job {
     if (samples.rows.empty()) {
       return choose_places(m.model, choice, best);
     }
-    auto pass = forward_of(exec, m.model);
-    set_references(pass, samples.objective, samples.rows);
-    const auto loss = [&](const branch_parts& parts) { return samples.loss(pass, parts); };
+    samples.set_references(exec, m.model);
+    const auto loss = [&](auto& pass, const branch_parts& added) {
+      return samples.loss(pass, added);
+    };
     const auto chosen = [&](const auto& seen) {
       return choose_places(exec, m.model, choice, seen, loss, tell, best);
     };

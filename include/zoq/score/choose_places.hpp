@@ -14,6 +14,7 @@
 #include "zoq/core/settings.hpp"
 #include "zoq/model/decoder.hpp"
 #include "zoq/model/llama_family.hpp"
+#include "zoq/model/llama_forward.hpp"
 #include "zoq/model/llama_reverse.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/score/scores.hpp"
@@ -58,7 +59,7 @@ mask choose_places(const decoder& model, const score_choice& how, const Finish& 
 }
 
 /// The places that finish(scores, top_k_options) makes of the scores, such as top_k's. `samples` are those of
-/// a reverse pass, `loss(branch_parts)` is their mean loss, `tell` is called after each piece of work. Throws on
+/// a reverse pass, `loss(pass, branch_parts)` is their mean loss by a forward pass of the model, `tell` is called after each piece of work. Throws on
 /// an unknown score or setting. Cost: that of the score, see score_entries.
 template <executor X, reverse_samples Samples, class Loss, class Finish>
 mask choose_places(const X& exec, const decoder& model, const score_choice& how,
@@ -66,19 +67,27 @@ mask choose_places(const X& exec, const decoder& model, const score_choice& how,
                    const Finish& finish) {
   const std::string_view score = how.score;
   const auto tensors = model.tensors();
+  // A pass is there only while it is needed: on a device it has a copy of the model.
+  const auto loss_with = [&loss](auto& pass) {
+    return [&loss, &pass](const branch_parts& parts) { return loss(pass, parts); };
+  };
   if (score == forward_curvature<any_executor, int>::name) {
     const auto options = detail::score_settings(how, forward_curvature_options{.seed = how.seed});
-    return finish(forward_curvature(exec, tensors, loss, options, tell), how.best);
+    auto pass = forward_of(exec, model);
+    return finish(forward_curvature(exec, tensors, loss_with(pass), options, tell), how.best);
   }
   if (score == hessian_trace<any_executor, int>::name) {
     // Traces say how many entries each matrix gets; gradients, or sizes where the family has no reverse
     // pass, say which.
     const auto options = detail::score_settings(how, hessian_trace_options{.seed = how.seed});
-    const hessian_trace traces(exec, tensors, loss, options, tell);
     top_k_options best = how.best;
     const auto k = static_cast<index_t>(best.density *
                                         static_cast<double>(linear_weights(tensors)) * (1 + 1e-12));
-    best.counts = tensor_budget(traces.of_tensors(), k, options.power);
+    {
+      auto pass = forward_of(exec, model);
+      const hessian_trace traces(exec, tensors, loss_with(pass), options, tell);
+      best.counts = tensor_budget(traces.of_tensors(), k, options.power);
+    }
     best.per = scope::tensor;
     return model.config().family == llama_family::name
                ? finish(fisher(exec, model, samples, tell), best)

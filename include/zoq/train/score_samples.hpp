@@ -13,7 +13,9 @@
 #include "zoq/data/example.hpp"
 #include "zoq/objective/objectives.hpp"
 #include "zoq/ops/parts.hpp"
+#include "zoq/tensor/executor.hpp"
 #include "zoq/train/evaluate.hpp"
+#include "zoq/train/reference.hpp"
 
 namespace zoq {
 
@@ -21,6 +23,15 @@ struct score_samples {
   std::vector<std::vector<token_t>> windows;  // general text; none: the rows are labelled
   std::vector<example> rows;                  // or the windows as rows of running text
   any_objective objective;
+
+  /// What an objective that refers to the untuned model keeps of it: once, before a score sees the rows.
+  template <executor X, class Model>
+  void set_references(const X& exec, const Model& model) {
+    if (objective.refers()) {
+      auto pass = forward_of(exec, model);
+      zoq::set_references(pass, objective, rows);
+    }
+  }
 
   /// The mean loss with these parts beside the weights, as the scores by forward passes take it. `pass` is
   /// a model's forward pass. Throws as `evaluate` does.
