@@ -36,6 +36,7 @@ int quantize(CLI::App& app, const std::function<void()>& parse);
 int plan(CLI::App& app, const std::function<void()>& parse);
 int export_model(CLI::App& app, const std::function<void()>& parse);
 int replay(CLI::App& app, const std::function<void()>& parse);
+int report(CLI::App& app, const std::function<void()>& parse);
 int policies(CLI::App& app, const std::function<void()>& parse);
 
 /// --compute, --kernels and --threads, and what the first two choose for an estimator that asks for

@@ -190,8 +190,10 @@ class finetuning {
     report_.folder = o_.out;
     report_.delta = folder_ / "delta.safetensors";
     print_for_people(measure_.people, report_);
+    const nlohmann::json result = json_of(report_);
+    write_lines(folder_ / "result.json", {&result, 1});
     if (o_.common.json) {
-      print_json(json_of(report_));
+      print_json(result);
     }
   }
 

@@ -40,6 +40,7 @@ constexpr command commands[] = {
      zoq::cli::policies},
     {"replay", "Make a run's delta again from its record, without a forward pass",
      zoq::cli::replay},
+    {"report", "A page with pictures of one run, or of several side by side", zoq::cli::report},
 };
 
 /// Configuration files in TOML: the keys are options without their dashes, each at most once.

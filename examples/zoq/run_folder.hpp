@@ -7,6 +7,7 @@
 //     metrics.jsonl           loss, slope and speed of every step; valid figures now and then
 //     delta.safetensors       the last values
 //     best.safetensors        the values that did best on the valid rows
+//     result.json             what the run said at its end
 //
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -83,8 +84,8 @@ class run_folder {
 
  private:
   static constexpr const char* names[] = {
-      "checkpoint.safetensors", "trajectory.jsonl", "metrics.jsonl",    "delta.safetensors",
-      "best.safetensors",       "mask.safetensors", "start.safetensors"};
+      "checkpoint.safetensors", "trajectory.jsonl", "metrics.jsonl",     "delta.safetensors",
+      "best.safetensors",       "mask.safetensors", "start.safetensors", "result.json"};
 
   static void remove(const std::string& file) {
     const bool gone = ::unlink(file.c_str()) == 0 || errno == ENOENT;  // before errno is read
