@@ -162,6 +162,9 @@ class trainer {
     }
     return evaluate(pass_, view_.branches(), objective_, at, {options_.stacked_rows}, after);
   }
+  evaluation measure(std::span<const example> rows) {
+    return measure(rows, [](const evaluation&) { return true; });
+  }
 
   /// What `rows` keep of the untuned model, for objectives that compare with it: once, before they are
   /// trained on or measured. See train/reference.hpp.
