@@ -21,6 +21,7 @@
 #include "run_folder.hpp"
 #include "run_report.hpp"
 #include "settings.hpp"
+#include "together.hpp"
 #include "tuning_start.hpp"
 #include "tuning_steps.hpp"
 
@@ -47,11 +48,14 @@ class finetuning {
         train_(rows_of("train.jsonl")),
         valid_(o_.eval_every > 0 ? rows_of("valid.jsonl") : task_rows{}),
         test_(o_.eval_rows > 0 ? rows_of("test.jsonl") : task_rows{}),
-        folder_(o_.out, o_.resume  ? run_folder::start::resume
-                        : o_.force ? run_folder::start::force
-                                   : run_folder::start::fresh),
+        place_(o_.out),
+        folder_(place_.path(), o_.resume  ? run_folder::start::resume
+                               : o_.force ? run_folder::start::force
+                                          : run_folder::start::fresh),
         // Text for people: on standard output, unless that is kept for JSON.
-        measure_{o_, o_.common.json ? std::cerr : std::cout} {}
+        measure_{o_, o_.common.json ? std::cerr : std::cout} {
+    work_folder::share(folder_);
+  }
 
   int run() {
     const auto start = std::chrono::steady_clock::now();
@@ -78,7 +82,7 @@ class finetuning {
     require(view.order().size > 0,
             "nothing is tuned: the mask has no places (is the density too small?)");
     trainer tuner(exec_, m_.model, view, train_.objective, estimator_from(settings_, source),
-                  optimizer_from(settings_, source));
+                  optimizer_from(settings_, source), team_of_run());
     const recipe steps = recipe_from(settings_, source);
     const train_options how{.steps = steps.steps,
                             .batch_size = o_.batch_size,
@@ -202,6 +206,7 @@ class finetuning {
   const X& exec_;
   tuning_start start_;
   task_rows train_, valid_, test_;
+  work_folder place_;
   run_folder folder_;
   measured_rows measure_;
   trajectory earlier_;

@@ -16,6 +16,7 @@
 
 #include "command.hpp"
 #include "interrupt.hpp"
+#include "together.hpp"
 
 namespace {
 
@@ -27,6 +28,7 @@ struct command {
 
 constexpr command commands[] = {
     {"finetune", "Tune a model on rows of data, and measure what it learned", zoq::cli::finetune},
+#ifndef ZOQ_WITH_MPI  // zoq-mpi has the one command that its processes share
     {"mask", "Choose the weights to tune: the most sensitive ones", zoq::cli::make_mask},
     {"eval", "Accuracy and loss on rows of data", zoq::cli::eval},
     {"inspect", "A model's shape and formats; tokens, logits and loss of a text",
@@ -41,6 +43,7 @@ constexpr command commands[] = {
     {"replay", "Make a run's delta again from its record, without a forward pass",
      zoq::cli::replay},
     {"report", "A page with pictures of one run, or of several side by side", zoq::cli::report},
+#endif
 };
 
 /// Configuration files in TOML: the keys are options without their dashes, each at most once.
@@ -124,9 +127,7 @@ int with_output(int code, const char* name) {
   return say(code == 0 ? 1 : code, name, "standard output cannot be written, or is full");
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_command(int argc, char** argv) {
   // A limit on the size of files is an error like a full disk, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
   zoq::when_a_file_shrinks(say_shrunk);
@@ -151,4 +152,11 @@ int main(int argc, char** argv) {
   std::fprintf(stderr, "zoq: there is no command \"%s\"\n\n", argv[1]);
   print_usage(stderr);
   return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const zoq::cli::processes all(&argc, &argv);
+  return zoq::cli::processes::end(run_command(argc, argv));
 }

@@ -28,7 +28,13 @@ class progress {
   progress& operator=(const progress&) = delete;
   ~progress() { finish(); }
 
+  /// Nothing is shown while this is set, by any bar.
+  static inline bool silent = false;
+
   void show(index_t done, const std::string& detail = "") {
+    if (silent) {
+      return;
+    }
     const auto now = clock::now();
     const std::chrono::duration<double> pause = now - shown_;
     if (done < all_ && pause.count() < (terminal_ ? 0.1 : 10.0)) {

@@ -11,6 +11,7 @@
 #include <zoq/view/values_file.hpp>
 
 #include "finetune_options.hpp"
+#include "together.hpp"
 
 namespace zoq::cli {
 
@@ -41,7 +42,8 @@ class tuning_start {
     if (resumes) {
       start_.places = o_.needs_mask() ? read_for_model(mask_of_run) : mask{};
     } else if (!o_.mask_from.empty() && !values) {
-      add_places(of_file ? read_for_model(o_.mask_from) : choose_mask(o_.common, m_, o_.mask));
+      add_places(of_file ? read_for_model(o_.mask_from)
+                         : made_once([&] { return choose_mask(o_.common, m_, o_.mask); }));
     }
   }
 

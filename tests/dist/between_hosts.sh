@@ -7,20 +7,23 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
-if [ "${1-}" = --on ]; then # as mpirun calls it to reach a host: --on ADDRESS COMMAND...
-  shift 2
-  exec ip netns exec zoq-b unshare --uts sh -c 'hostname zoq-b && eval "$@"' sh "$*"
+if [ "${1-}" = --on ]; then # as mpirun calls it to reach a host: --on NAME ADDRESS COMMAND...
+  name=$2
+  shift 3
+  exec ip netns exec "$name" unshare --uts sh -c 'hostname "$1" && eval "$2"' sh "$name" "$*"
 fi
 
-ip netns add zoq-a 2>/dev/null || exit 77
-trap 'ip netns del zoq-a; ip netns del zoq-b 2>/dev/null || :' EXIT
-ip netns add zoq-b
-ip link add zoq-a0 netns zoq-a type veth peer name zoq-b0 netns zoq-b || exit 77
-for host in a b; do
-  ip -n "zoq-$host" address add "10.217.9.$([ "$host" = a ] && echo 1 || echo 2)/24" dev "zoq-${host}0"
-  ip -n "zoq-$host" link set lo up
-  ip -n "zoq-$host" link set "zoq-${host}0" up
+a=zoq-a-$$ b=zoq-b-$$
+ip netns add "$a" 2>/dev/null || exit 77
+trap 'ip netns del "$a"; ip netns del "$b" 2>/dev/null || :' EXIT
+ip netns add "$b"
+ip link add cable netns "$a" type veth peer name cable netns "$b" || exit 77
+ip -n "$a" address add 10.217.9.1/24 dev cable
+ip -n "$b" address add 10.217.9.2/24 dev cable
+for host in "$a" "$b"; do
+  ip -n "$host" link set lo up
+  ip -n "$host" link set cable up
 done
-ip netns exec zoq-a unshare --uts sh -c 'hostname zoq-a && exec "$@"' sh \
-  mpirun --allow-run-as-root --host 10.217.9.1,10.217.9.2 -n 2 --mca plm_rsh_agent "$here/between_hosts.sh --on" \
+ip netns exec "$a" unshare --uts sh -c 'hostname "$1" && shift && exec "$@"' sh "$a" \
+  mpirun --allow-run-as-root --host 10.217.9.1,10.217.9.2 -n 2 --mca plm_rsh_agent "$here/between_hosts.sh --on $b" \
   --mca btl tcp,self --mca btl_tcp_if_include 10.217.9.0/24 --mca oob_tcp_if_include 10.217.9.0/24 "$@"

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -152,15 +153,27 @@ class trainer {
   /// For an epsilon that was measured: takes effect at the next start.
   Estimator& estimator_settings() { return estimator_; }
 
-  /// Loss and accuracy of rows at the view's present values; `after` as for `evaluate`.
+  /// Loss and accuracy of rows at the view's present values; `after` as for `evaluate`. Of a team each process
+  /// takes its part of the rows, and all have the figures of all; one whose `after` says so stops alone.
   template <class After>
   evaluation measure(std::span<const example> rows, After&& after) {
     view_.move_to_values(exec_);
+    const own_part mine = part_of(team_, static_cast<index_t>(rows.size()));
     std::vector<const example*> at;
-    for (const example& row : rows) {
-      at.push_back(&row);
+    std::vector<index_t> numbers;
+    for (index_t row = mine.first; row < mine.last; ++row) {
+      at.push_back(&rows[static_cast<std::size_t>(row)]);
+      numbers.push_back(row);
     }
-    return evaluate(pass_, view_.branches(), objective_, at, {options_.stacked_rows}, after);
+    evaluation e = evaluate(pass_, view_.branches(), objective_, at,
+                            {.stacked_rows = options_.stacked_rows, .numbers = numbers}, after);
+    if (team_.size() > 1 && e.rows == mine.last - mine.first) {
+      std::int64_t sums[] = {e.branch[0].units, e.branch[0].weight, e.right, e.rows, e.tokens};
+      team_.add_up(sums);
+      e.branch[0] = {sums[0], sums[1]};
+      std::tie(e.right, e.rows, e.tokens) = std::tie(sums[2], sums[3], sums[4]);
+    }
+    return e;
   }
   evaluation measure(std::span<const example> rows) {
     return measure(rows, [](const evaluation&) { return true; });
