@@ -20,6 +20,7 @@ class function_ref;
 template <class Result, class... Args>
 class function_ref<Result(Args...)> {
  public:
+  /// Refers to f, which must live as long as this is called.
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, function_ref> &&
            std::is_object_v<std::remove_reference_t<F>> &&
@@ -31,6 +32,7 @@ class function_ref<Result(Args...)> {
               (*static_cast<std::remove_reference_t<F>*>(of))(std::forward<Args>(args)...));
         }) {}
 
+  /// What f returns; throws what f throws.
   Result operator()(Args... args) const { return call_(of_, std::forward<Args>(args)...); }
 
  private:

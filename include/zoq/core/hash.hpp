@@ -19,6 +19,7 @@
 
 namespace zoq {
 
+/// A hash of all that was added, in its order.
 class content_hash {
  public:
   /// Adds `bytes` and their count, so that ("ab","c") and ("a","bc") differ. Linear cost.
@@ -43,14 +44,17 @@ class content_hash {
     return *this;
   }
 
+  /// The same of the bytes of a text.
   content_hash& add(std::string_view chars) {
     return add(std::as_bytes(std::span<const char>(chars.data(), chars.size())));
   }
 
+  /// The same of the 8 bytes of a number.
   content_hash& add(std::uint64_t number) {
     return add(std::as_bytes(std::span<const std::uint64_t>(&number, 1)));
   }
 
+  /// The hash of what was added so far; more may follow.
   [[nodiscard]] std::uint64_t value() const {
     std::uint64_t h = 0x243f6a8885a308d3u;
     for (int lane = 0; lane < 4; ++lane) {

@@ -18,8 +18,9 @@
 namespace zoq {
 
 struct keyed_hash {
-  using is_transparent = void;
+  using is_transparent = void;  // a table can look up a view, without a copy
 
+  /// Different in every process, the same within one.
   std::size_t operator()(std::uint64_t key) const {
     const secrets& s = drawn();
     return fold(fold(key ^ s.start, s.factor) ^ s.start, s.factor);

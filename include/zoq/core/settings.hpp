@@ -158,6 +158,7 @@ std::string policy_text(const P& policy) {
   });
   return out;
 }
+/// The same of the policy that a variant holds.
 template <class... P>
 std::string policy_text(const std::variant<P...>& policy) {
   return std::visit([](const auto& one) { return policy_text(one); }, policy);

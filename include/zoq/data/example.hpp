@@ -18,9 +18,9 @@
 namespace zoq {
 
 struct example {
-  std::vector<token_t> prompt;
-  std::vector<std::vector<token_t>> continuations;
-  index_t answer = 0;  // the right continuation
+  std::vector<token_t> prompt;                      // token ids
+  std::vector<std::vector<token_t>> continuations;  // one or more, as token ids
+  index_t answer = 0;                               // the right continuation
   // What an objective keeps of the untuned model's answer to this row: the same in all branches and
   // steps. Made once before a run by `set_references`; empty where no objective asks for it.
   std::vector<double> reference{};

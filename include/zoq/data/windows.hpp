@@ -18,10 +18,11 @@
 
 namespace zoq {
 
+/// Which windows are taken.
 struct window_options {
-  index_t samples = 48;
+  index_t samples = 48;  // windows, at most
   index_t length = 128;  // tokens
-  seed_t seed = 0;
+  seed_t seed = 0;       // of the choice
 };
 
 /// First tokens of the chosen windows, ascending. Fewer than `samples` when the text is short.

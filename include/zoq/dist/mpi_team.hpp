@@ -23,8 +23,9 @@
 
 namespace zoq {
 
+/// What processes share, and how they wait for each other.
 struct mpi_options {
-  zoq::shared share = zoq::shared::rows;
+  zoq::shared share = zoq::shared::rows;  // what is dealt out: train/team.hpp
   double patience =
       600;  // seconds without an answer after which the others are given up; 0: for ever
   std::function<void()> waiting = [] {
@@ -44,9 +45,9 @@ class mpi_team {
     rank_ = rank;
   }
 
-  [[nodiscard]] index_t size() const { return size_; }
-  [[nodiscard]] index_t rank() const { return rank_; }
-  [[nodiscard]] zoq::shared share() const { return options_.share; }
+  [[nodiscard]] index_t size() const { return size_; }  // processes
+  [[nodiscard]] index_t rank() const { return rank_; }  // this process's number, from 0
+  [[nodiscard]] zoq::shared share() const { return options_.share; }  // as the options say
 
   /// Throws when MPI reports an error or the others are silent for too long; then only MPI_Abort is left to
   /// call. Spins for the first millisecond, then sleeps between looks.

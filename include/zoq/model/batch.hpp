@@ -21,6 +21,7 @@
 
 namespace zoq {
 
+/// A packing in the executor's memory. Views of it are valid until the next `load`.
 template <executor X>
 class device_batch {
  public:
@@ -84,6 +85,7 @@ class device_batch {
   [[nodiscard]] index_t rows() const { return rows_; }                  // T
   [[nodiscard]] index_t first() const { return first_; }                // of the stream
   [[nodiscard]] index_t stream_rows() const { return rows_ - first_; }  // N
+  /// Q: rows from which an answer is read, each counted once.
   [[nodiscard]] index_t read_row_count() const {
     return static_cast<index_t>(read_rows_host_.size());
   }
@@ -103,6 +105,7 @@ class device_batch {
   [[nodiscard]] auto read_positions() const {  // [Q]
     return constant(read_position_, read_row_count());
   }
+  /// Which of the T rows sees which.
   [[nodiscard]] row_layout layout() const {
     return {constant(segments_, segment_count_), constant(segment_of_, rows_)};
   }

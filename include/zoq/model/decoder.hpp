@@ -30,7 +30,7 @@ namespace zoq {
 
 class decoder {
  public:
-  using layer_numbers = zoq::layer_numbers;
+  using layer_numbers = zoq::layer_numbers;  // see layer()
 
   /// Maps a GGUF file; nothing is copied but gains and biases when used. Throws, naming file and
   /// tensor, on anything that does not fit. Other files: open_model (model/open.hpp).
@@ -79,21 +79,24 @@ class decoder {
     }
   }
 
-  [[nodiscard]] const decoder_config& config() const { return config_; }
+  [[nodiscard]] const decoder_config& config() const { return config_; }  // sizes and kinds
   [[nodiscard]] std::span<const model_tensor> tensors() const { return tensors_; }
+  /// The tensor of this number, in tensors(). Unchecked.
   [[nodiscard]] const model_tensor& tensor(index_t number) const {
     return tensors_[static_cast<std::size_t>(number)];
   }
 
-  /// The tensor numbers of the model's own tensors, and of those of layer l.
+  /// The numbers of the model's own tensors.
   [[nodiscard]] const model_numbers& numbers() const { return numbers_; }
+  /// The numbers of the tensors of layer l.
   [[nodiscard]] const layer_numbers& layer(index_t l) const {
     return layers_[static_cast<std::size_t>(l)];
   }
-  [[nodiscard]] index_t embedding() const { return numbers_.embedding; }
-  [[nodiscard]] index_t output_norm() const { return numbers_.output_norm; }
+  [[nodiscard]] index_t embedding() const { return numbers_.embedding; }      // its number
+  [[nodiscard]] index_t output_norm() const { return numbers_.output_norm; }  // its number
+  /// The head's number; where it is tied, the embedding's.
   [[nodiscard]] index_t head() const { return tied() ? numbers_.embedding : numbers_.head; }
-  [[nodiscard]] bool tied() const { return numbers_.head < 0; }
+  [[nodiscard]] bool tied() const { return numbers_.head < 0; }  // the head is the embedding
 
   /// Bytes of all tensors as they are stored.
   [[nodiscard]] index_t byte_count() const {

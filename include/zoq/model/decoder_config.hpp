@@ -21,12 +21,12 @@
 
 namespace zoq {
 
-enum class norm_kind { rms, layer };  // ops/norm.hpp; ops/layer_norm.hpp, with a bias
-enum class position_kind {
-  rotary,
-  learned
-};  // turned keys and queries; a row added to each token's
-enum class activation_kind { swiglu, gelu };  // gate and up; up alone
+/// rms: ops/norm.hpp; layer: ops/layer_norm.hpp, with a bias.
+enum class norm_kind { rms, layer };
+/// rotary: keys and queries are turned; learned: a row of a table is added to each token's.
+enum class position_kind { rotary, learned };
+/// Of the feed-forward layer. swiglu: of gate and up; gelu: of up alone.
+enum class activation_kind { swiglu, gelu };
 
 /// What may differ from layer to layer.
 struct layer_sizes {
@@ -36,30 +36,31 @@ struct layer_sizes {
 };
 
 struct decoder_config {
-  index_t layers = 0;
-  index_t hidden = 0;  // C
-  index_t heads = 0;   // H, K, F: of every layer, or the largest
-  index_t kv_heads = 0;
-  index_t head_size = 0;  // D
-  index_t feed_forward = 0;
-  index_t vocabulary = 0;  // V
-  index_t context = 0;     // longest sequence
-  double rope_base = 10000;
-  float norm_epsilon = 1e-5f;
-  std::string_view family = "llama";  // a name in `any_family`
-  norm_kind norms = norm_kind::rms;
-  position_kind positions = position_kind::rotary;
+  index_t layers = 0;                               // transformer blocks
+  index_t hidden = 0;                               // C
+  index_t heads = 0;                                // H: of every layer, or the largest
+  index_t kv_heads = 0;                             // K, likewise
+  index_t head_size = 0;                            // D
+  index_t feed_forward = 0;                         // F, likewise
+  index_t vocabulary = 0;                           // V
+  index_t context = 0;                              // longest sequence
+  double rope_base = 10000;                         // of the angles: ops/rotary.hpp
+  float norm_epsilon = 1e-5f;                       // under the root of every norm
+  std::string_view family = "llama";                // a name in `any_family`
+  norm_kind norms = norm_kind::rms;                 // all of them
+  position_kind positions = position_kind::rotary;  // how they enter
   bool rotary_halves = false;  // pairs are (i, i + D / 2); else neighbours, GGUF's order for Llama
-  activation_kind activation = activation_kind::swiglu;
-  std::vector<layer_sizes> by_layer{};  // empty: all layers are the same
+  activation_kind activation = activation_kind::swiglu;  // of every layer
+  std::vector<layer_sizes> by_layer{};                   // empty: all layers are the same
 
   /// The sizes of layer l.
   [[nodiscard]] constexpr layer_sizes at(index_t l) const {
     return by_layer.empty() ? layer_sizes{heads, kv_heads, feed_forward}
                             : by_layer[static_cast<std::size_t>(l)];
   }
-  /// H * D of the widest layer; K * D of it.
+  /// H * D of the widest layer.
   [[nodiscard]] constexpr index_t query_columns() const { return heads * head_size; }
+  /// K * D of the widest layer.
   [[nodiscard]] constexpr index_t kv_columns() const { return kv_heads * head_size; }
 
   /// Weights of the matrices of all layers: what the lead method may tune.

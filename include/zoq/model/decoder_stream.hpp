@@ -44,10 +44,12 @@ namespace zoq {
 template <executor X>
 class decoder_stream {
  public:
-  using memory = buffer<float, typename X::space>;
-  using matrix = tensor_view<float, 2>;
+  using memory = buffer<float, typename X::space>;  // the executor's
+  using matrix = tensor_view<float, 2>;             // in it
+  /// What one layer keeps of every row, to be seen by later ones.
   struct keys_and_values {
-    memory k, v;  // [branches * T, K * D]
+    memory k,  // [branches * T, K * D], turned where rotary
+        v;     // [branches * T, K * D]
   };
 
   /// Keeps references: executor and model must outlive the stream.
@@ -88,9 +90,10 @@ class decoder_stream {
     return h;
   }
 
-  [[nodiscard]] const device_batch<X>& batch() const { return batch_; }
+  [[nodiscard]] const device_batch<X>& batch() const { return batch_; }  // of the last run
   /// Room for rows of the stream that nothing needs between runs.
   [[nodiscard]] const memory& spare() const { return mixed_; }
+  /// Those that it was made with.
   [[nodiscard]] const resident_weights<X>& weights() const { return weights_; }
 
   /// Bytes of activations, gains and biases; those of weights() are not among them.

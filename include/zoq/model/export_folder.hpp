@@ -40,6 +40,7 @@
 
 namespace zoq {
 
+/// How export_folder writes tensors.
 struct folder_options {
   std::string format = "f32";           // of all tensors: f32, f16 or bf16
   index_t shard_bytes = 5'000'000'000;  // most bytes of tensors in a file; one tensor may exceed it

@@ -20,6 +20,7 @@
 
 namespace zoq {
 
+/// All families that zoq knows, by `general.architecture`.
 using any_family = std::variant<llama_family, gpt2_family, openelm_family>;
 
 /// The sizes from a file's metadata. Throws, naming file and key, on an architecture that is not known,

@@ -33,30 +33,47 @@ namespace zoq {
 
 /// The tensors of one layer by number; -1: there is none.
 struct layer_numbers {
-  index_t attention_norm = -1, attention_norm_bias = -1;
-  index_t query = -1, key = -1, value = -1, query_key_value = -1;
-  index_t query_bias = -1, key_bias = -1, value_bias = -1, query_key_value_bias = -1;
-  index_t query_norm = -1, key_norm = -1;  // gains [D], of every head
-  index_t output = -1, output_bias = -1;
-  index_t feed_forward_norm = -1, feed_forward_norm_bias = -1;
-  index_t gate = -1, up = -1, up_bias = -1, down = -1, down_bias = -1;
+  index_t attention_norm = -1,      // gain [C], before attention
+      attention_norm_bias = -1;     // [C]
+  index_t query = -1,               // [H * D, C]
+      key = -1,                     // [K * D, C]
+      value = -1,                   // [K * D, C]
+      query_key_value = -1;         // the three in one: [(H + 2 K) * D, C]
+  index_t query_bias = -1,          // [H * D]
+      key_bias = -1,                // [K * D]
+      value_bias = -1,              // [K * D]
+      query_key_value_bias = -1;    // [(H + 2 K) * D]
+  index_t query_norm = -1,          // gain [D], of every head
+      key_norm = -1;                // gain [D], of every head
+  index_t output = -1,              // of attention: [C, H * D]
+      output_bias = -1;             // [C]
+  index_t feed_forward_norm = -1,   // gain [C], before the feed-forward layer
+      feed_forward_norm_bias = -1;  // [C]
+  index_t gate = -1,                // [F, C]
+      up = -1,                      // [F, C]
+      up_bias = -1,                 // [F]
+      down = -1,                    // [C, F]
+      down_bias = -1;               // [C]
 };
 
 /// The tensors of a model by number; -1: there is none.
 struct model_numbers {
-  index_t embedding = -1, positions = -1;
-  index_t output_norm = -1, output_norm_bias = -1;
-  index_t head = -1;  // none: tied to the embedding
+  index_t embedding = -1,     // [V, C]
+      positions = -1;         // learned ones: [context, C]
+  index_t output_norm = -1,   // gain [C], after the last layer
+      output_norm_bias = -1;  // [C]
+  index_t head = -1;          // [V, C]; none: tied to the embedding
 };
 
 /// A tensor that a model of a family must have, and its place.
 struct expected_tensor {
-  std::string name;
-  index_t rows = 0, columns = 0;  // [O, C]; a gain or a bias is [1, C]
-  tensor_role role = tensor_role::linear;
+  std::string name;                            // in GGUF files
+  index_t rows = 0,                            // O; 1 of a gain or a bias
+      columns = 0;                             // C
+  tensor_role role = tensor_role::linear;      // what it is for
   index_t layer = -1;                          // -1: of the model
-  index_t layer_numbers::*in_layer = nullptr;  // one of these two
-  index_t model_numbers::*in_model = nullptr;
+  index_t layer_numbers::*in_layer = nullptr;  // of a layer; null: of the model
+  index_t model_numbers::*in_model = nullptr;  // of the model; null: of a layer
 };
 
 /// A model's tensors in their order: the order of `decoder::tensors()`. Its head comes last.
@@ -73,8 +90,8 @@ class tensor_list {
     all_.push_back({text("blk.", layer, ".", name), rows, columns, role, layer, place, nullptr});
   }
 
-  [[nodiscard]] const std::vector<expected_tensor>& all() const& { return all_; }
-  [[nodiscard]] std::vector<expected_tensor> all() && { return std::move(all_); }
+  [[nodiscard]] const std::vector<expected_tensor>& all() const& { return all_; }  // in order
+  [[nodiscard]] std::vector<expected_tensor> all() && { return std::move(all_); }  // moved out
 
  private:
   std::vector<expected_tensor> all_;
@@ -91,10 +108,13 @@ concept model_family = requires(const model_file& file, const decoder_config& co
 /// Every function throws, naming file and key, when the key is missing or its value does not fit.
 class family_metadata {
  public:
+  /// Keeps a reference: the file must outlive it. Keys begin with the name `family`.
   family_metadata(const model_file& file, std::string_view family)
       : file_(file), prefix_(std::string(family) + ".") {}
 
+  /// "llama.block_count" of "block_count".
   [[nodiscard]] std::string key(std::string_view name) const { return prefix_ + std::string(name); }
+  /// Whether the file has the key.
   [[nodiscard]] bool has(std::string_view name) const { return file_.has(key(name)); }
   /// A size from 1 to 2^31: products of two stay below 2^62.
   [[nodiscard]] index_t size(std::string_view name) const {
@@ -103,6 +123,7 @@ class family_metadata {
             n, ", wanted a size from 1 to 2^31");
     return static_cast<index_t>(n);
   }
+  /// The same, but `absent` where the key is missing.
   [[nodiscard]] index_t size(std::string_view name, index_t absent) const {
     return has(name) ? size(name) : absent;
   }

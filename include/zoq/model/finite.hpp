@@ -22,8 +22,8 @@ namespace zoq {
 /// The first column of a row whose weight is NaN or infinite, or -1.
 template <quant_scheme S>
 struct first_not_finite {
-  packed_view<S> w;
-  index_t* column;  // [O]
+  packed_view<S> w;  // [O, C]
+  index_t* column;   // [O]
 
   ZOQ_HD void operator()(index_t o) const {
     const typename S::row row = w.row(o);

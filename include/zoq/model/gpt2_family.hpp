@@ -19,6 +19,8 @@ namespace zoq {
 struct gpt2_family {
   static constexpr std::string_view name = "gpt2";
 
+  /// Throws, naming file and key, on what is missing or does not fit: here also on heads
+  /// that share keys and values.
   static decoder_config config_from(const model_file& file) {
     const family_metadata in(file, name);
     decoder_config c;

@@ -25,10 +25,14 @@ inline constexpr index_t most_head_rows = 64;
 
 /// Read rows whose logits are computed together: a stretch of them, of pairs in both branches.
 struct head_run {
-  index_t first, count, second;  // rows of [branches * Q]: first ..., then second ...
-  index_t rows;                  // of both stretches: those of the logits
-  index_t branch;                // of the first row
-  index_t read = 0, reads = 0;   // a stretch of read_order: the reads that these rows answer
+  index_t first,     // of [branches * Q]: where its rows begin
+      count,         // rows from there on
+      second;        // where as many of a pair's other branch begin
+  index_t rows;      // of both stretches: those of the logits
+  index_t branch;    // of the first row
+  index_t read = 0,  // where its stretch of read_order begins
+      reads = 0;     // and its length: the reads that these rows answer
+  /// Row i of the logits, as a row of [branches * Q].
   [[nodiscard]] index_t row(index_t i) const { return i < count ? first + i : second + i - count; }
 };
 

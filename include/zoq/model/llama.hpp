@@ -10,6 +10,6 @@
 
 namespace zoq {
 
-using llama = decoder;
+using llama = decoder;  // of any family
 
 }  // namespace zoq

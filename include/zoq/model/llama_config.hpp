@@ -6,6 +6,6 @@
 
 namespace zoq {
 
-using llama_config = decoder_config;
+using llama_config = decoder_config;  // whose defaults are Llama's
 
 }  // namespace zoq

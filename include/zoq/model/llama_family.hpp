@@ -17,8 +17,10 @@ namespace zoq {
 
 struct llama_family {
   static constexpr std::string_view name = "llama";
-  static constexpr index_t tensors_per_layer = 9;
+  static constexpr index_t tensors_per_layer = 9;  // attn_norm to ffn_down
 
+  /// Throws, naming file and key, on what is missing or does not fit: here also on
+  /// scaled positions.
   static decoder_config config_from(const model_file& file) {
     const family_metadata in(file, name);
     decoder_config c;

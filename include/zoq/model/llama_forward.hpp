@@ -7,6 +7,7 @@
 
 namespace zoq {
 
+/// Of any family, as `llama` is.
 template <executor X>
 using llama_forward = decoder_forward<X>;
 

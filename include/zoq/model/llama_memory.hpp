@@ -46,9 +46,11 @@ struct llama_weights {
   index_t embedding = 0;  // and the head, once when they are one tensor; and learned positions
   index_t norms = 0;      // and biases
   index_t padding = 0;    // of a copy on a device: every tensor's, up to a multiple of `alignment`
+  /// Without padding.
   [[nodiscard]] constexpr index_t total() const { return linear + embedding + norms; }
 };
 
+/// The formats of a model that is planned.
 struct weight_formats {
   format_info linear;  // of the matrices of linear layers
   format_info rest;    // of embedding, positions and head; norms and biases are f32
@@ -57,7 +59,7 @@ struct weight_formats {
 
 /// One forward pass, by what decides its memory.
 struct pass_shape {
-  index_t branches = 1;
+  index_t branches = 1;   // both of a pair counted
   bool pairs = false;     // of opposite branches: see branch_stack
   index_t rows = 1;       // T of the packing: tokens of one branch
   index_t read_rows = 1;  // Q of them, where answers are read

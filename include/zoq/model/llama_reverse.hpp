@@ -45,11 +45,11 @@ namespace zoq {
 
 /// sum[i] += g[i]^2 * scale, or g[i] * scale.
 struct add_gradient_run {
-  const float* g;
-  float scale;
-  bool squared;
-  float* sum;
-  index_t n;
+  const float* g;  // [n]
+  float scale;     // 1 / samples
+  bool squared;    // the mean of squares is wanted
+  float* sum;      // [n]
+  index_t n;       // weights of the matrix
   ZOQ_HD void operator()(index_t run) const {
     const index_t begin = run * run_length;
     const index_t end = begin + run_length < n ? begin + run_length : n;

@@ -17,11 +17,12 @@
 
 namespace zoq {
 
+/// The sizes of one model, to plan with.
 struct llama_shape {
-  std::string_view name;
+  std::string_view name;   // "7b"
   std::string_view model;  // whose sizes these are
-  llama_config config;
-  bool tied = false;  // the head is the embedding
+  llama_config config;     // as published
+  bool tied = false;       // the head is the embedding
 };
 
 namespace detail {
@@ -37,7 +38,7 @@ constexpr llama_shape shape_of(std::string_view name, std::string_view model, bo
 }
 }  // namespace detail
 
-// name, model, tied; layers, C, H, K, F, V, context, rope base
+/// By name. In each: name, model, tied; layers, C, H, K, F, V, context, rope base.
 inline constexpr std::array llama_shapes = {
     detail::shape_of("135m", "SmolLM2-135M", true, 30, 576, 9, 3, 1536, 49152, 8192, 1e5),
     detail::shape_of("360m", "SmolLM2-360M", true, 32, 960, 15, 5, 2560, 49152, 8192, 1e5),

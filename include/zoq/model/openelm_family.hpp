@@ -20,6 +20,8 @@ namespace zoq {
 struct openelm_family {
   static constexpr std::string_view name = "openelm";
 
+  /// Throws, naming file and key, on what is missing or does not fit: here also on
+  /// scaled positions.
   static decoder_config config_from(const model_file& file) {
     const family_metadata in(file, name);
     decoder_config c;

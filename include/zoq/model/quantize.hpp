@@ -51,6 +51,7 @@
 
 namespace zoq {
 
+/// Which tensors get which format, and what the encoding takes into account.
 struct quantize_options {
   // Formats by name ("q4_1"); empty: as it is.
   std::string linear = {};     // of the matrices of linear layers
@@ -64,14 +65,16 @@ struct quantize_options {
 
 /// What became of one tensor.
 struct tensor_change {
-  std::string name;
-  tensor_role role = tensor_role::linear;
-  std::string_view from, to;  // names of formats
-  index_t weights = 0;
-  index_t bytes_before = 0, bytes_after = 0;
-  encoding_error error = {};            // of the new values against the old
-  index_t kept = 0;                     // places kept
-  encoding_error error_with_kept = {};  // with the offsets added; without kept places as `error`
+  std::string name;                        // in the model
+  tensor_role role = tensor_role::linear;  // what it is for
+  std::string_view from,                   // name of the format before
+      to;                                  // and after
+  index_t weights = 0;                     // rows times columns
+  index_t bytes_before = 0,                // as stored
+      bytes_after = 0;                     // without what is kept
+  encoding_error error = {};               // of the new values against the old
+  index_t kept = 0;                        // places kept
+  encoding_error error_with_kept = {};     // with the offsets added; without kept places as `error`
 };
 
 /// Where the kept values of the model at `path` are written.

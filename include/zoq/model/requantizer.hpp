@@ -36,6 +36,7 @@ constexpr index_t halves_row(index_t o, index_t head_size) {
 
 class requantizer {
  public:
+  /// Of `old`, whose memory must outlive it, to `wanted`, as `new_name`; `source` starts messages.
   requantizer(const any_packed& old, const format_info& wanted, std::string new_name,
               std::string source)
       : from(old), after(wanted), name(std::move(new_name)), where(std::move(source)) {}

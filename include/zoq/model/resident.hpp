@@ -26,6 +26,7 @@ namespace zoq {
 template <executor X>
 class resident_weights {
  public:
+  /// False on the host, which uses the model's own.
   static constexpr bool copied = !on_host<typename X::space>;
 
   /// Throws std::bad_alloc, or what the executor throws, when its memory is too small. A device gets

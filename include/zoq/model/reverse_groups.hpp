@@ -38,6 +38,7 @@ concept reverse_samples = requires(const S& s, index_t i, packing& batch,
 struct text_samples {
   std::vector<std::vector<token_t>> windows;  // token ids, of any lengths of at least 2
 
+  /// How many windows.
   [[nodiscard]] index_t count() const { return static_cast<index_t>(windows.size()); }
 
   /// Throws on a window of less than 2 tokens.
@@ -63,7 +64,8 @@ struct text_samples {
 };
 static_assert(reverse_samples<text_samples>);
 
-enum class gradient_form { mean_square, mean };  // over samples, of each sample's gradient
+/// The mean over samples of the square of each one's gradient, or of the gradient itself.
+enum class gradient_form { mean_square, mean };
 
 /// Takes the gradients of a matrix: tensor, rows, columns, [rows * columns].
 using gradient_visitor =
@@ -71,17 +73,19 @@ using gradient_visitor =
 
 /// What a reverse pass is asked for.
 struct gradient_options {
-  gradient_form form = gradient_form::mean_square;
+  gradient_form form = gradient_form::mean_square;  // of every weight
   branch_parts at{};  // gradients are taken here: nothing, or the sparse parts of one branch
 };
 
 /// Samples whose rows go through a layer together.
 struct sample_group {
-  packing batch;
+  packing batch;                          // of all of them
   index_t first = 0;                      // its first sample
   index_t first_row = 0;                  // and its first row, among those of all groups
   std::vector<packing::sizes> begin{{}};  // of each sample, and the end of the last
+  /// How many samples.
   [[nodiscard]] index_t samples() const { return static_cast<index_t>(begin.size()) - 1; }
+  /// The first row of a sample in `batch`; samples are counted from 0 here.
   [[nodiscard]] index_t row(index_t sample) const {
     return static_cast<index_t>(begin[static_cast<std::size_t>(sample)].tokens);
   }

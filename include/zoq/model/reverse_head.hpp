@@ -31,7 +31,7 @@ namespace zoq {
 struct head_weights {
   const any_packed& weight;          // [V, C]
   tensor_view<const float, 1> gain;  // [C] of the last norm
-  float norm_epsilon;
+  float norm_epsilon;                // of the last norm
 };
 
 /// The sum of the losses of the samples of a group; weights <- the derivative towards every read, in

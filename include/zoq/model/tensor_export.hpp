@@ -32,8 +32,10 @@ using export_progress = std::function<void(index_t done, index_t all)>;
 
 class tensor_export {
  public:
+  /// Takes the next bytes of the tensor in the file.
   using sink = std::function<void(std::span<const std::byte>)>;
 
+  /// Of tensor `number`, called `in_file` there. Keeps a reference: the model must outlive it.
   tensor_export(const tuned_model& of, index_t number, std::string in_file,
                 const format_info& wanted, tuned_model::row_order order)
       : name(std::move(in_file)),
@@ -48,16 +50,20 @@ class tensor_export {
         wanted_(wanted),
         order_(order) {}
 
-  std::string name;           // in the file
-  std::string_view from, to;  // names of formats
-  bool touched;               // the values change it
-  index_t weights, bytes_before, bytes_after;
+  std::string name;       // in the file
+  std::string_view from,  // name of the format in the model
+      to;                 // and in the file
+  bool touched;           // the values change it
+  index_t weights,        // rows times columns
+      bytes_before,       // in the model
+      bytes_after;        // in the file
 
   // Results of `run`.
   encoding_error error = {};  // of the weights in the file against the tuned ones
   encoding_error lost = {};   // the same against the change: where the values change a weight
 
-  [[nodiscard]] index_t number() const { return number_; }
+  [[nodiscard]] index_t number() const { return number_; }  // in the model
+  /// The model's tensor, without the values.
   [[nodiscard]] const any_packed& weight() const { return weight_of(*of_, number_); }
 
   /// Gives the rows to put(bytes), about a megabyte at a time; done(rows) follows each piece. A tensor that
@@ -126,9 +132,15 @@ class tensor_export {
 
 /// Sums over all tensors of an export.
 struct export_summary {
-  index_t tensors = 0, touched = 0, weights = 0, bytes_before = 0, bytes_after = 0;
-  encoding_error error = {}, lost = {};  // see tensor_export
+  index_t tensors = 0,        // of the file
+      touched = 0,            // tensors that the values change
+      weights = 0,            // rows times columns
+      bytes_before = 0,       // in the model
+      bytes_after = 0;        // in the file
+  encoding_error error = {},  // of the weights: see tensor_export
+      lost = {};              // of what the values changed
 
+  /// Counts one that has run.
   void add(const tensor_export& t) {
     ++tensors;
     touched += t.touched ? 1 : 0;
@@ -143,8 +155,10 @@ struct export_summary {
 /// What an adapter holds.
 struct adapter_summary {
   std::string_view kind;  // "lora", "shira"
-  index_t modules = 0, rank = 0, values = 0;
-  index_t filled = 0;  // values of 0 beside them, that the adapter's layout asks for
+  index_t modules = 0,    // matrices of the model that it changes
+      rank = 0,           // LoRA's R or SHiRA's r, of all modules
+      values = 0;         // tuned ones
+  index_t filled = 0;     // values of 0 beside them, that the adapter's layout asks for
 };
 
 }  // namespace zoq

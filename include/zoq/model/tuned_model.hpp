@@ -42,16 +42,17 @@ namespace zoq {
 
 /// The low-rank product beside a matrix: scale * B A.
 struct low_rank_product {
-  index_t rank = 0;  // R
-  float scale = 1;
+  index_t rank = 0;          // R
+  float scale = 1;           // of the product
   const float* a = nullptr;  // [R, C]
   const float* b = nullptr;  // [O, R]
 };
 
 /// The values on single entries of a matrix, by row, then column.
 struct sparse_values {
-  std::span<const std::int32_t> row, column;  // [n]
-  std::span<const float> value;               // [n]
+  std::span<const std::int32_t> row,  // [n] ascending
+      column;                         // [n]
+  std::span<const float> value;       // [n]
 };
 
 class tuned_model {
@@ -74,9 +75,9 @@ class tuned_model {
     put(values, source);
   }
 
-  [[nodiscard]] const model_file& file() const { return file_; }
-  [[nodiscard]] const llama& model() const { return model_; }
-  [[nodiscard]] const std::string& path() const { return file_.path(); }
+  [[nodiscard]] const model_file& file() const { return file_; }          // the model's
+  [[nodiscard]] const llama& model() const { return model_; }             // without the values
+  [[nodiscard]] const std::string& path() const { return file_.path(); }  // the model's
   /// The view's name: "sparse"; empty without values.
   [[nodiscard]] std::string_view view() const { return view_name_; }
 
@@ -84,10 +85,11 @@ class tuned_model {
   /// rotary pair are neighbours, or as in Hugging Face folders, where they are half a head apart.
   enum class row_order { neighbours, halves };
 
-  /// The row of tensor `number` that is row `o` in this order, and where row `o` of it goes.
+  /// The row of tensor `number` that is row `o` in this order.
   [[nodiscard]] index_t row_from(index_t number, index_t o, row_order order) const {
     return turned(number, order) ? other_row(o, order == row_order::neighbours) : o;
   }
+  /// Where row `o` of tensor `number` goes in this order.
   [[nodiscard]] index_t row_to(index_t number, index_t o, row_order order) const {
     return turned(number, order) ? other_row(o, order == row_order::halves) : o;
   }
@@ -105,8 +107,8 @@ class tuned_model {
     return p.low_rank || p.changes_weight() || (p.sparse && p.sparse->row.shape[0] > 0);
   }
 
-  /// What the values put beside tensor `number`: the product of a LoRA view, the entries of a sparse
-  /// one. Nothing where there is none. Valid while this object lives; rows as in the model.
+  /// The product that the values put beside tensor `number`, or nothing. Valid while this object
+  /// lives; rows as in the model.
   [[nodiscard]] std::optional<low_rank_product> low_rank(index_t number) const {
     const parts p = on(number);
     if (!p.low_rank) {
@@ -115,6 +117,7 @@ class tuned_model {
     return low_rank_product{p.low_rank->rank, p.low_rank->scale, p.low_rank->a.at(0),
                             p.low_rank->b.at(0)};
   }
+  /// The entries that the values put beside it, in the same way.
   [[nodiscard]] std::optional<sparse_values> sparse(index_t number) const {
     const parts p = on(number);
     if (!p.sparse) {
@@ -125,11 +128,11 @@ class tuned_model {
                          {p.sparse->column.data, n},
                          {p.sparse->values.data + p.sparse->first, n}};
   }
-  /// Whether all that the values do is to add products, or to add to single entries: what adapters
-  /// can hold.
+  /// Whether all that the values do is to add products: what a LoRA adapter can hold.
   [[nodiscard]] bool only_low_rank() const {
     return all_touched([](const parts& p) { return p.low_rank && !p.sparse; });
   }
+  /// Whether all that they do is to add to single entries: what a sparse adapter can hold.
   [[nodiscard]] bool only_sparse() const {
     return all_touched([](const parts& p) { return p.sparse && !p.low_rank; });
   }

@@ -31,16 +31,16 @@ inline constexpr index_t largest_head = 256;  // coordinates of a head that atte
 
 /// One head of one query row. An executor may have a faster way to answer all of them.
 struct attention_head {
-  static constexpr index_t tile = 32;  // keys at once
-  static constexpr index_t largest = largest_head;
+  static constexpr index_t tile = 32;               // keys at once
+  static constexpr index_t largest = largest_head;  // coordinates
 
   tensor_view<const float, 3> q;  // [branches * Q, H, D]
   tensor_view<const float, 3> k;  // [branches * T, K, D]
   tensor_view<const float, 3> v;  // [branches * T, K, D]
   const std::int32_t* row_of;     // [Q] the row of each query
-  row_layout layout;
-  tensor_view<float, 3> out;  // [branches * Q, H, D]
-  index_t queries;            // Q
+  row_layout layout;              // of the T rows
+  tensor_view<float, 3> out;      // [branches * Q, H, D]
+  index_t queries;                // Q
 
   ZOQ_HD void operator()(index_t i) const {
     const index_t heads = q.shape[1];

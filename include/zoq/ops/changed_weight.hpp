@@ -17,10 +17,12 @@ namespace zoq {
 
 /// The parts that change a weight, as function objects take them. A part that is not there has no data.
 struct weight_change {
-  part_values factor, offset;
-  index_t block = 1;  // columns of a factor
+  part_values factor,  // [O, C / block]
+      offset;          // [O, C]
+  index_t block = 1;   // columns of a factor
 
   weight_change() = default;
+  /// Of one tensor's parts; others than these two are ignored.
   explicit weight_change(const parts& added) {
     if (added.factor.has_value()) {
       factor = added.factor->factor;
@@ -35,11 +37,12 @@ struct weight_change {
 template <quant_scheme S>
 struct changed_weight {
   static constexpr index_t blocks = S::block_size >= 32 ? 1 : 32 / S::block_size;  // of a run
-  static constexpr index_t width = blocks * S::block_size;
+  static constexpr index_t width = blocks * S::block_size;  // columns of a run
 
-  packed_view<S> w;  // [O, C]
-  weight_change change;
+  packed_view<S> w;      // [O, C]
+  weight_change change;  // of every branch
 
+  /// Of a row; the last may be short.
   [[nodiscard]] ZOQ_HD index_t runs() const { return (w.shape[1] + width - 1) / width; }
 
   /// Columns [run * width, ...) of row `o` in branch `branch`, to the same columns of `row` [C].
@@ -72,12 +75,14 @@ struct changed_weight {
 /// Rows [first, first + rows) of the weight in branches from `branch` on. One item is a run of a row.
 template <quant_scheme S>
 struct changed_rows {
-  changed_weight<S> of;
-  index_t branch, branches;
-  index_t first, rows;
-  float* out;  // [branches, rows, C]
+  changed_weight<S> of;  // [O, C]
+  index_t branch,        // the first one
+      branches;          // how many
+  index_t first,         // row
+      rows;              // how many, of every branch
+  float* out;            // [branches, rows, C]
 
-  [[nodiscard]] ZOQ_HD index_t items() const { return branches * rows * of.runs(); }
+  [[nodiscard]] ZOQ_HD index_t items() const { return branches * rows * of.runs(); }  // in all
   ZOQ_HD void operator()(index_t i) const {
     const index_t row = i / of.runs();  // of all branches
     of.decode(first + row % rows, i % of.runs(), branch + row / rows, out + row * of.w.shape[1]);

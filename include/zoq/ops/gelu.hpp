@@ -16,10 +16,11 @@
 
 namespace zoq {
 
+/// x <- gelu(x) for a run of elements.
 template <index_t Length>
 struct gelu_run {
-  float* x;
-  index_t n;
+  float* x;   // [n]
+  index_t n;  // R * F
   ZOQ_HD void operator()(index_t run) const {
     constexpr float twice_root = 1.59576912f;  // 2 sqrt(2 / pi)
     const index_t begin = run * Length;

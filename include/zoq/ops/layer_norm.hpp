@@ -19,12 +19,13 @@
 
 namespace zoq {
 
+/// One row: y = gain (x - m) / sqrt(v + epsilon) + bias.
 struct layer_norm_row {
   tensor_view<const float, 2> x;     // [R, C]
   tensor_view<const float, 2> gain;  // [G, C]: R / G rows share a gain
   tensor_view<const float, 2> bias;  // [B, C]: and R / B rows a bias
-  float epsilon;
-  tensor_view<float, 2> y;  // [R, C]
+  float epsilon;                     // under the root
+  tensor_view<float, 2> y;           // [R, C]
 
   /// What of `from` is row r's.
   [[nodiscard]] ZOQ_HD const float* of_row(tensor_view<const float, 2> from, index_t r) const {
@@ -51,12 +52,13 @@ struct layer_norm_row {
 
 /// The same for executors that run blocks of threads: a row is a block's.
 struct layer_norm_block {
-  static constexpr int threads = 128;
+  static constexpr int threads = 128;  // of a block
+  /// What the threads share.
   struct shared {
-    float sum[static_cast<std::size_t>(threads)];
-    float mean;
+    float sum[static_cast<std::size_t>(threads)];  // of each, then of all at [0]
+    float mean;                                    // of the row
   };
-  layer_norm_row all;
+  layer_norm_row all;  // the rows
 
   template <class Block>
   ZOQ_HD void operator()(Block& block) const {

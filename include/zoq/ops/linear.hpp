@@ -32,9 +32,9 @@ namespace zoq {
 /// Adds the overlay to a few rows of y. An entry's place and value are read once for all of them, and
 /// their sums do not wait for each other. Every row's sums have one order, whatever rows are beside it.
 struct overlay_rows {
-  static constexpr index_t together = 8;
+  static constexpr index_t together = 8;  // rows at once
 
-  sparse_part part;
+  sparse_part part;               // with values for every branch
   tensor_view<const float, 2> x;  // [branches * T, C]
   tensor_view<float, 2> y;        // [branches * T, O]
   index_t rows_per_branch;        // T
@@ -89,12 +89,13 @@ struct linear_target {
   std::string_view tensor = "weight";  // the weight's name, for messages
 };
 
-/// A few of them.
+/// A few layers that share their inputs.
 struct linear_targets {
-  static constexpr index_t most = 4;
-  linear_target at[static_cast<std::size_t>(most)];
-  index_t count = 0;
+  static constexpr index_t most = 4;                 // of them
+  linear_target at[static_cast<std::size_t>(most)];  // [count]
+  index_t count = 0;                                 // so far
 
+  /// Throws when there are `most` already.
   void add(const linear_target& target) {
     require(count < most, "linear: more than ", most, " layers of the same inputs");
     at[count++] = target;
@@ -128,9 +129,10 @@ inline void require_branches(const linear_target& t, index_t branches) {
 
 /// Columns of a matrix, from a matrix that has only these.
 struct place_columns {
-  const float* from;     // [R, n]
-  index_t first, count;  // n columns from the first one on
-  tensor_view<float, 2> to;
+  const float* from;         // [R, n]
+  index_t first,             // column in `to`
+      count;                 // n
+  tensor_view<float, 2> to;  // [R, O]
   ZOQ_HD void operator()(index_t i) const {
     to.data[i / count * to.shape[1] + first + i % count] = from[i];
   }

@@ -57,6 +57,7 @@ ZOQ_HD inline double log_sum_exp(const float* x, index_t n) {
   return static_cast<double>(largest) + std::log(total);
 }
 
+/// log sum_v e^logit[v] of one row.
 struct log_sum_exp_row {
   tensor_view<const float, 2> logits;  // [R, V]
   double* normaliser;                  // [R]
@@ -67,12 +68,13 @@ struct log_sum_exp_row {
 
 /// The same for executors that run blocks of threads: a row is a block's, its sum double.
 struct log_sum_exp_block {
-  static constexpr int threads = 256;
+  static constexpr int threads = 256;  // of a block
+  /// What the threads share.
   struct shared {
-    float largest[static_cast<std::size_t>(threads)];
-    double sum[static_cast<std::size_t>(threads)];
+    float largest[static_cast<std::size_t>(threads)];  // of each, then of all at [0]
+    double sum[static_cast<std::size_t>(threads)];     // of each, then of all at [0]
   };
-  log_sum_exp_row all;
+  log_sum_exp_row all;  // the rows
 
   template <class Block>
   ZOQ_HD void operator()(Block& block) const {
@@ -123,10 +125,11 @@ void log_normalisers(const X& exec, tensor_view<const float, 2> logits,
 
 /// Where the likelihood of a token is read: its logit's row and column.
 struct likelihood_place {
-  std::int32_t row;
-  token_t target;
+  std::int32_t row;  // of the logits
+  token_t target;    // the column
 };
 
+/// logit[target] - log sum_v e^logit[v] at one place.
 struct log_likelihood_of_place {
   tensor_view<const float, 2> logits;  // [R, V]
   const double* normaliser;            // [R]
@@ -152,6 +155,7 @@ void log_likelihoods(const X& exec, tensor_view<const float, 2> logits,
                 log_likelihood_of_place{logits, normaliser.data, place.data, likelihood.data});
 }
 
+/// The column of one row's largest logit, of equal ones the first.
 struct largest_logit_row {
   tensor_view<const float, 2> logits;  // [R, V]
   token_t* best;                       // [R]
@@ -167,11 +171,12 @@ struct largest_logit_row {
 
 /// The same for executors that run blocks of threads: a row is a block's.
 struct largest_logit_block {
-  static constexpr int threads = 256;
+  static constexpr int threads = 256;  // of a block
+  /// What the threads share.
   struct shared {
-    index_t at[static_cast<std::size_t>(threads)];
+    index_t at[static_cast<std::size_t>(threads)];  // column: of each, then of all at [0]
   };
-  largest_logit_row all;
+  largest_logit_row all;  // the rows
 
   template <class Block>
   ZOQ_HD void operator()(Block& block) const {

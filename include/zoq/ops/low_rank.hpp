@@ -18,15 +18,15 @@ namespace zoq {
 
 /// y[r, o] += scale * sum_j h[r, j] B_b[o, j]. One item is a short run of outputs of one row.
 struct add_low_rank_run {
-  static constexpr index_t run = 16;
+  static constexpr index_t run = 16;  // outputs
 
-  low_rank_part part;
+  low_rank_part part;       // of the weight
   const float* h;           // [branches * T, R]
   tensor_view<float, 2> y;  // [branches * T, O]
   index_t rows_per_branch;  // T
 
-  [[nodiscard]] ZOQ_HD index_t runs() const { return (y.shape[1] + run - 1) / run; }
-  [[nodiscard]] ZOQ_HD index_t items() const { return y.shape[0] * runs(); }
+  [[nodiscard]] ZOQ_HD index_t runs() const { return (y.shape[1] + run - 1) / run; }  // of a row
+  [[nodiscard]] ZOQ_HD index_t items() const { return y.shape[0] * runs(); }          // in all
   ZOQ_HD void operator()(index_t i) const {
     const index_t row = i / runs();
     const index_t begin = i % runs() * run;

@@ -19,11 +19,12 @@
 
 namespace zoq {
 
+/// One row: y = gain x / sqrt(mean(x^2) + epsilon).
 struct rms_norm_row {
   tensor_view<const float, 2> x;     // [R, C]
   tensor_view<const float, 2> gain;  // [G, C]: R / G rows share a gain
-  float epsilon;
-  tensor_view<float, 2> y;  // [R, C]
+  float epsilon;                     // under the root
+  tensor_view<float, 2> y;           // [R, C]
 
   /// The gain of row r.
   [[nodiscard]] ZOQ_HD const float* gain_of_row(index_t r) const {
@@ -45,11 +46,12 @@ struct rms_norm_row {
 
 /// The same for executors that run blocks of threads: a row is a block's.
 struct rms_norm_block {
-  static constexpr int threads = 128;
+  static constexpr int threads = 128;  // of a block
+  /// What the threads share.
   struct shared {
-    float sum[static_cast<std::size_t>(threads)];
+    float sum[static_cast<std::size_t>(threads)];  // of each, then of all at [0]
   };
-  rms_norm_row all;
+  rms_norm_row all;  // the rows
 
   template <class Block>
   ZOQ_HD void operator()(Block& block) const {

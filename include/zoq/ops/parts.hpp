@@ -28,6 +28,7 @@ struct part_values {
   tensor_view<const float, 2> all;  // [branches, k], or [1, k]: the same for every branch
   index_t first = 0;                // of this part
 
+  /// Where this part's values of a branch begin.
   [[nodiscard]] ZOQ_HD const float* at(index_t branch) const {
     return all.data + (all.shape[0] == 1 ? 0 : branch) * all.shape[1] + first;
   }
@@ -35,28 +36,32 @@ struct part_values {
   [[nodiscard]] part_values from(index_t more) const { return {all, first + more}; }
 };
 
+/// Beside the weight: scale * B A.
 struct low_rank_part {
   index_t rank = 0;  // R
-  float scale = 1;
-  part_values a;  // [R, C]
-  part_values b;  // [O, R]
+  float scale = 1;   // of the product
+  part_values a;     // [R, C]
+  part_values b;     // [O, R]
 };
 
+/// Added to the decoded weight.
 struct offset_part {
   part_values offset;  // [O, C]
 };
 
+/// The decoded weight is multiplied by 1 + factor.
 struct factor_part {
   index_t block = 1;   // columns that share a factor; divides C
   part_values factor;  // [O, C / block] offsets from 1
 };
 
 struct parts {
-  std::optional<sparse_part> sparse{};
-  std::optional<low_rank_part> low_rank{};
-  std::optional<offset_part> offset{};
-  std::optional<factor_part> factor{};
+  std::optional<sparse_part> sparse{};      // on single entries
+  std::optional<low_rank_part> low_rank{};  // beside the weight
+  std::optional<offset_part> offset{};      // of every element
+  std::optional<factor_part> factor{};      // of blocks of columns
 
+  /// Nothing is added: the base alone.
   [[nodiscard]] bool empty() const { return !sparse && !low_rank && !changes_weight(); }
   /// True when a branch has a weight of its own, not only something beside it.
   [[nodiscard]] bool changes_weight() const { return offset || factor; }
@@ -70,8 +75,9 @@ struct prompt_part {
 
 /// Keys (not yet turned by positions) and values of one layer before every sequence.
 struct prefix_part {
-  index_t rows = 0;        // P
-  part_values key, value;  // [P, K * D]
+  index_t rows = 0;  // P
+  part_values key,   // [P, K * D]
+      value;         // [P, K * D]
 };
 
 /// The parts of every tensor of a model, for branches that are evaluated together. Rows of an
@@ -83,8 +89,9 @@ struct branch_parts {
   std::optional<prompt_part> prompt{};    // before every sequence
   std::span<const prefix_part> prefix{};  // by layer; empty: none
 
-  [[nodiscard]] branch_stack stack() const { return {count, pairs}; }
+  [[nodiscard]] branch_stack stack() const { return {count, pairs}; }  // of activations
 
+  /// The parts of the tensor of this number; empty where it has none.
   [[nodiscard]] parts on(index_t number) const {
     return tensor.empty() ? parts{} : tensor[static_cast<std::size_t>(number)];
   }

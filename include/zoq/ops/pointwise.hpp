@@ -18,17 +18,19 @@
 
 namespace zoq {
 
-// Function objects run over short runs of elements, so that a run is a loop that becomes SIMD code. On
-// devices a run is one element: neighbouring threads then touch neighbouring memory.
+/// Function objects run over short runs of elements, so that a run is a loop that becomes SIMD
+/// code.
 inline constexpr index_t run_length = 64;
+/// On devices a run is one element: neighbouring threads then touch neighbouring memory.
 template <executor X>
 inline constexpr index_t run_length_on = on_host<typename X::space> ? run_length : 1;
 
+/// gate <- silu(gate) * up for a run of elements.
 template <index_t Length>
 struct swiglu_run {
-  float* gate;
-  const float* up;
-  index_t n;
+  float* gate;      // [n]
+  const float* up;  // [n]
+  index_t n;        // R * F
   ZOQ_HD void operator()(index_t run) const {
     const index_t begin = run * Length;
     const index_t end = begin + Length < n ? begin + Length : n;
@@ -38,11 +40,12 @@ struct swiglu_run {
   }
 };
 
+/// x <- x + y for a run of elements.
 template <index_t Length>
 struct add_run {
-  const float* y;
-  float* x;
-  index_t n;
+  const float* y;  // [n]
+  float* x;        // [n]
+  index_t n;       // R * C
   ZOQ_HD void operator()(index_t run) const {
     const index_t begin = run * Length;
     const index_t end = begin + Length < n ? begin + Length : n;
@@ -52,11 +55,12 @@ struct add_run {
   }
 };
 
+/// to <- from for a run of elements.
 template <index_t Length>
 struct copy_run {
-  const float* from;  // null: zeros
-  float* to;
-  index_t n;
+  const float* from;  // [n]; null: zeros
+  float* to;          // [n]
+  index_t n;          // R * C
   ZOQ_HD void operator()(index_t run) const {
     const index_t begin = run * Length;
     const index_t end = begin + Length < n ? begin + Length : n;
@@ -66,12 +70,15 @@ struct copy_run {
   }
 };
 
+/// to[b * Q + i] <- from[b * T + row_of[i]] for a run of one row.
 template <index_t Length>
 struct gather_run {
   tensor_view<const float, 2> from;  // [branches * T, C]
   const std::int32_t* row_of;        // [Q]
-  index_t rows, queries;             // T, Q
+  index_t rows,                      // T
+      queries;                       // Q
   tensor_view<float, 2> to;          // [branches * Q, C]
+  /// Of a row.
   [[nodiscard]] ZOQ_HD index_t runs() const { return (to.shape[1] + Length - 1) / Length; }
   ZOQ_HD void operator()(index_t run) const {
     const index_t columns = to.shape[1];
@@ -135,11 +142,13 @@ void gather_rows(const X& exec, tensor_view<const float, 2> from,
   exec.for_each(to.shape[0] * gather.runs(), gather);
 }
 
+/// to[b] <- from for a run of one branch.
 template <index_t Length>
 struct repeat_run {
   const float* from;  // [n]
   float* to;          // [branches, n]
   index_t n;          // T * C
+  /// Of a branch.
   [[nodiscard]] ZOQ_HD index_t runs() const { return (n + Length - 1) / Length; }
   ZOQ_HD void operator()(index_t run) const {
     const index_t begin = run % runs() * Length;

@@ -23,11 +23,11 @@ namespace zoq {
 
 /// With s = 1 / sqrt(mean(x^2) + epsilon) and u = gain * dy:  dx += s u - x s^3 mean(u x).
 struct rms_norm_reverse_row {
-  tensor_view<const float, 2> x;
-  tensor_view<const float, 1> gain;
-  float epsilon;
-  tensor_view<const float, 2> dy;
-  tensor_view<float, 2> dx;
+  tensor_view<const float, 2> x;     // [R, C]
+  tensor_view<const float, 1> gain;  // [C]
+  float epsilon;                     // under the root
+  tensor_view<const float, 2> dy;    // [R, C]
+  tensor_view<float, 2> dx;          // [R, C] added to
 
   ZOQ_HD void operator()(index_t r) const {
     const index_t n = x.shape[1];
@@ -57,8 +57,11 @@ void rms_norm_reverse(const X& exec, tensor_view<const float, 2> x,
 
 /// y = silu(g) u:  dg = dy u (p + g p (1 - p)), du = dy g p, with p = 1 / (1 + e^-g).
 struct swiglu_reverse_row {
-  tensor_view<const float, 2> gate, up, dy;
-  tensor_view<float, 2> dgate, dup;
+  tensor_view<const float, 2> gate,  // [R, F] g, before silu
+      up,                            // [R, F] u
+      dy;                            // [R, F]
+  tensor_view<float, 2> dgate,       // [R, F] overwritten
+      dup;                           // [R, F] overwritten
 
   ZOQ_HD void operator()(index_t r) const {
     const index_t n = gate.shape[1];
@@ -88,8 +91,13 @@ void swiglu_reverse(const X& exec, tensor_view<const float, 2> gate, tensor_view
 /// p = softmax(q k / sqrt(D));  dv = p^T do;  dp = do v^T;  ds = p (dp - sum(p dp));
 /// dq = ds k / sqrt(D);  dk = ds^T q / sqrt(D).
 struct attention_reverse_head {
-  tensor_view<const float, 3> q, k, v, d_out;    // [T, H | K, D]
-  tensor_view<float, 3> dq, dk, dv;              // the same; overwritten
+  tensor_view<const float, 3> q,                 // [T, H, D]
+      k,                                         // [T, K, D]
+      v,                                         // [T, K, D]
+      d_out;                                     // [T, H, D]
+  tensor_view<float, 3> dq,                      // [T, H, D] overwritten
+      dk,                                        // [T, K, D] overwritten
+      dv;                                        // [T, K, D] overwritten
   tensor_view<float, 3> scratch;                 // [texts * K, 2, the most positions of a text]
   row_layout layout;                             // of the T rows
   tensor_view<const std::int32_t, 1> first_seg;  // [texts + 1] the first segment of each, and S
@@ -226,7 +234,7 @@ struct likelihood_reverse_row {
 
 /// The reverse of the overlay of `linear`: dx[r, column[j]] += value[j] dy[r, row[j]]. One branch.
 struct overlay_reverse_row {
-  sparse_part part;
+  sparse_part part;                // of the one branch
   tensor_view<const float, 2> dy;  // [R, O]
   tensor_view<float, 2> dx;        // [R, C]
 

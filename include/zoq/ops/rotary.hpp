@@ -33,6 +33,7 @@ inline std::vector<float> rotary_table(index_t positions, index_t head_size, dou
   return table;
 }
 
+/// What turns together: coordinates 2i and 2i + 1 of a head, or i and i + D / 2.
 enum class rotary_pairs { neighbours, halves };
 
 /// Turns one row of x. `direction` +1 turns, -1 turns back (the reverse of the turn).
@@ -40,9 +41,9 @@ struct rotary_row {
   tensor_view<float, 2> x;            // [R, H * D]
   const std::int32_t* position;       // [rows_per_branch]
   tensor_view<const float, 2> table;  // [positions, D]
-  index_t rows_per_branch;
-  float direction;
-  bool halves;
+  index_t rows_per_branch;            // T
+  float direction;                    // 1 or -1
+  bool halves;                        // see rotary_pairs
 
   ZOQ_HD void operator()(index_t r) const {
     const index_t size = table.shape[1];
@@ -82,7 +83,7 @@ struct rotary_row {
 
 /// One pair of x, for devices: neighbouring threads touch neighbouring memory.
 struct rotary_pair {
-  rotary_row all;
+  rotary_row all;  // the rows
 
   ZOQ_HD void operator()(index_t i) const {
     const index_t pairs = all.x.shape[1] / 2, size = all.table.shape[1];

@@ -19,11 +19,12 @@
 
 namespace zoq {
 
-/// A stretch of one row.
+/// y[r] += bias for a run of one row.
 template <index_t Length>
 struct add_bias_run {
   tensor_view<const float, 2> bias;  // [G, O]
   tensor_view<float, 2> y;           // [R, O]
+  /// Of a row.
   [[nodiscard]] ZOQ_HD index_t runs() const { return (y.shape[1] + Length - 1) / Length; }
   ZOQ_HD void operator()(index_t run) const {
     const index_t columns = y.shape[1];
@@ -49,12 +50,16 @@ void add_bias(const X& exec, tensor_view<const float, 2> bias, tensor_view<float
   exec.for_each(y.shape[0] * add.runs(), add);
 }
 
+/// to[i] <- from[row of i, first ...] for a run of one row.
 template <index_t Length>
 struct take_columns_run {
   tensor_view<const float, 2> from;  // [branches * T, F]
   const std::int32_t* row_of;        // [Q], or null: all rows
-  index_t rows, queries, first;      // T, Q, the first column
+  index_t rows,                      // T
+      queries,                       // Q
+      first;                         // column
   tensor_view<float, 2> to;          // [branches * Q, O]
+  /// Of a row.
   [[nodiscard]] ZOQ_HD index_t runs() const { return (to.shape[1] + Length - 1) / Length; }
   ZOQ_HD void operator()(index_t run) const {
     const index_t columns = to.shape[1];
@@ -85,11 +90,14 @@ void take_columns(const X& exec, tensor_view<const float, 2> from,
   exec.for_each(to.shape[0] * take.runs(), take);
 }
 
+/// x[b * T + r] <- row r of branch b's values for a run of one row.
 template <index_t Length>
 struct put_rows_run {
   part_values values;       // [P, C]
-  index_t count, rows;      // P, T
+  index_t count,            // P
+      rows;                 // T
   tensor_view<float, 2> x;  // [branches * T, C]
+  /// Of a row.
   [[nodiscard]] ZOQ_HD index_t runs() const { return (x.shape[1] + Length - 1) / Length; }
   ZOQ_HD void operator()(index_t run) const {
     const index_t columns = x.shape[1];

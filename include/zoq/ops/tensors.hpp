@@ -15,11 +15,14 @@
 
 namespace zoq {
 
+/// What a tensor is for. Scores and most views take `linear` alone.
 enum class tensor_role { embedding, position, norm, bias, linear, head };
+/// Each once.
 inline constexpr tensor_role all_roles[] = {tensor_role::embedding, tensor_role::position,
                                             tensor_role::norm,      tensor_role::bias,
                                             tensor_role::linear,    tensor_role::head};
 
+/// "linear" of tensor_role::linear.
 constexpr std::string_view name_of(tensor_role role) {
   switch (role) {
     case tensor_role::embedding:
@@ -38,10 +41,11 @@ constexpr std::string_view name_of(tensor_role role) {
   return "";
 }
 
+/// A tensor where it lies: the weight is a view.
 struct model_tensor {
-  std::string name;   // as in the file: "blk.3.ffn_down.weight"
-  any_packed weight;  // [O, C]; a norm's gain or a bias is [1, C]
-  tensor_role role = tensor_role::linear;
+  std::string name;                        // as in the file: "blk.3.ffn_down.weight"
+  any_packed weight;                       // [O, C]; a norm's gain or a bias is [1, C]
+  tensor_role role = tensor_role::linear;  // what it is for
 };
 
 /// The number of the tensor of this name, or -1.

@@ -27,8 +27,9 @@ namespace zoq {
 
 inline constexpr index_t alignment = 64;  // bytes: a cache line, and the widest SIMD register
 
+/// The memory of the host.
 struct host_space {
-  static constexpr bool on_host = true;
+  static constexpr bool on_host = true;  // loops may read all of it
 
   /// Zeroed memory of `bytes`, a multiple of `alignment`. Throws std::bad_alloc.
   static void* allocate(std::size_t bytes) {
@@ -38,7 +39,7 @@ struct host_space {
     }
     return std::memset(p, 0, bytes);
   }
-  static void release(void* p) noexcept { std::free(p); }
+  static void release(void* p) noexcept { std::free(p); }  // what `allocate` gave, or null
 };
 
 /// Whether loops over this space may read all of the host's memory.
@@ -66,16 +67,18 @@ class buffer {
     }
   }
 
+  /// Leaves the other empty.
   buffer(buffer&& other) noexcept
       : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  /// Gives back what it had, and leaves the other empty.
   buffer& operator=(buffer&& other) noexcept {
     data_ = std::move(other.data_);
     size_ = std::exchange(other.size_, 0);
     return *this;
   }
 
-  [[nodiscard]] T* data() const { return data_.get(); }
-  [[nodiscard]] index_t size() const { return size_; }
+  [[nodiscard]] T* data() const { return data_.get(); }  // null when empty
+  [[nodiscard]] index_t size() const { return size_; }   // elements
 
   /// Bytes taken from the space: the elements, rounded up to `alignment`.
   [[nodiscard]] index_t byte_count() const {

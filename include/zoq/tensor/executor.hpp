@@ -42,18 +42,23 @@ concept executor = requires(const X& x, index_t n, float* here, const float* the
 struct any_executor {
   static constexpr std::string_view name = "any";
   using space = host_space;
+  /// Zeroed, of the host.
   template <class T>
   [[nodiscard]] buffer<T> allocate(index_t n) const {
     return buffer<T>(n);
   }
+  /// Calls nothing.
   template <class F>
   void for_each(index_t, const F&) const {}
+  /// Calls nothing: 0.
   template <class F>
   [[nodiscard]] double sum(index_t, const F&) const {
     return 0;
   }
+  /// Copies nothing.
   template <class T>
   void upload(const T*, index_t, T*) const {}
+  /// Copies nothing.
   template <class T>
   void download(const T*, index_t, T*) const {}
 };

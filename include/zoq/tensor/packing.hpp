@@ -21,8 +21,8 @@ namespace zoq {
 
 /// The log-likelihood of `target` as the token after `row` is wanted.
 struct token_read {
-  index_t row = 0;
-  token_t target = 0;
+  index_t row = 0;     // of the packing
+  token_t target = 0;  // its id
 };
 
 struct packing {
@@ -30,12 +30,16 @@ struct packing {
   std::vector<segment> segments;  // [S]
   std::vector<token_read> reads;  // in the order in which scores are returned
 
-  [[nodiscard]] index_t rows() const { return static_cast<index_t>(tokens.size()); }
-  [[nodiscard]] bool empty() const { return tokens.empty(); }
+  [[nodiscard]] index_t rows() const { return static_cast<index_t>(tokens.size()); }  // T
+  [[nodiscard]] bool empty() const { return tokens.empty(); }                         // no rows
 
+  /// How much a packing holds.
   struct sizes {
-    std::size_t tokens = 0, segments = 0, reads = 0;
+    std::size_t tokens = 0,  // T
+        segments = 0,        // S
+        reads = 0;           // answers
   };
+  /// How much there is now.
   [[nodiscard]] sizes size() const { return {tokens.size(), segments.size(), reads.size()}; }
 
   /// Takes back everything that was added after `size()` gave `to`.
@@ -44,7 +48,7 @@ struct packing {
     segments.resize(to.segments);
     reads.resize(to.reads);
   }
-  void clear() { cut({}); }
+  void clear() { cut({}); }  // and keeps the memory
 
   /// Appends a segment and returns its number. Throws when it is empty or the parent is unknown.
   index_t add(std::span<const token_t> text, index_t parent = -1) {

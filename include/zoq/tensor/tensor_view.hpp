@@ -16,8 +16,8 @@ namespace zoq {
 
 template <class T, std::size_t Rank>
 struct tensor_view {
-  T* data = nullptr;
-  index_t shape[static_cast<std::size_t>(Rank)] = {};
+  T* data = nullptr;                                   // not owned
+  index_t shape[static_cast<std::size_t>(Rank)] = {};  // extents, rows first
 
   /// Number of elements: the product of the extents.
   [[nodiscard]] ZOQ_HD constexpr index_t size() const {
