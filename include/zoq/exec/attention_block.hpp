@@ -24,37 +24,43 @@ namespace zoq {
 /// Heads of at most `Size` coordinates: 64, 128 or 256. `Task` is attention_head, or has its members.
 template <int Size, class Task>
 struct attention_block {
-  static constexpr int threads = 128;
+  static constexpr int threads = 128;                      // of a block
   static constexpr int questions = Size <= 128 ? 64 : 32;  // queries times heads, at once
   static constexpr int keys = 32;                          // of a tile
   static constexpr int stretch = 64;                       // coordinates of a tile
-  static constexpr int stretches = Size / stretch;
+  static constexpr int stretches = Size / stretch;         // of a head
   // A thread's share: every 16th question, every 8th key or four coordinates.
-  static constexpr int down = 16, across = 8;
-  static constexpr int my_questions = questions / down;
-  static constexpr int my_keys = keys / across;
-  static constexpr int my_fours = stretch / 4 / across;
+  static constexpr int down = 16,                        // threads by questions
+      across = 8;                                        // threads by keys, or by fours
+  static constexpr int my_questions = questions / down;  // of a thread
+  static constexpr int my_keys = keys / across;          // of a thread's scores
+  static constexpr int my_fours = stretch / 4 / across;  // of each stretch of a thread's means
   static_assert(Size % stretch == 0 && down * across == threads);
 
-  Task task;
+  Task task;  // what is asked, and where answers go
 
-  // Rows are longer by one four than they need be: so neighbours lie in different banks.
+  /// Memory of a block. Rows are longer by a four than need be: neighbours lie in different banks.
   struct shared {
+    /// Coordinates of the questions.
     floats4 q[static_cast<std::size_t>(questions)][static_cast<std::size_t>(Size / 4 + 1)];
+    /// One stretch of the tile's keys or values.
     floats4 tile[static_cast<std::size_t>(keys)][static_cast<std::size_t>(stretch / 4 + 1)];
+    /// Scores of the tile, then weights.
     floats4 weight[static_cast<std::size_t>(questions)][static_cast<std::size_t>(keys / 4 + 1)];
-    float largest[static_cast<std::size_t>(questions)];
-    float shrink[static_cast<std::size_t>(questions)];
-    // Of the block's queries: their rows, and those rows' segments.
-    std::int32_t row[static_cast<std::size_t>(questions)];
-    std::int32_t segment[static_cast<std::size_t>(questions)];
+    float largest[static_cast<std::size_t>(questions)];         // score so far
+    float shrink[static_cast<std::size_t>(questions)];          // factor on earlier sums
+    std::int32_t row[static_cast<std::size_t>(questions)];      // of each query
+    std::int32_t segment[static_cast<std::size_t>(questions)];  // of each query's row
   };
 
+  /// Registers of a thread.
   struct mine {
+    /// Scores of the tile's keys.
     float score[static_cast<std::size_t>(my_questions)][static_cast<std::size_t>(my_keys)];
+    /// Weighted sums of values.
     floats4 sum[static_cast<std::size_t>(stretches)][static_cast<std::size_t>(my_questions)]
                [static_cast<std::size_t>(my_fours)];
-    float total[static_cast<std::size_t>(my_questions)];
+    float total[static_cast<std::size_t>(my_questions)];  // of weights
   };
 
   /// Blocks of threads that answer all of the task.

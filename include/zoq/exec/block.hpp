@@ -29,8 +29,8 @@
 
 #include "zoq/core/config.hpp"
 
-// Before a loop of few and constant turns. Compilers for devices and for hosts spell it differently, and
-// nvcc, where it prepares code for the host, knows neither.
+/// Before a loop of few and constant turns. Compilers for devices and for hosts spell it
+/// differently, and nvcc, where it prepares code for the host, knows neither.
 #if defined(__CUDA_ARCH__)
 #define ZOQ_UNROLL_BLOCK _Pragma("unroll")
 #elif defined(__CUDACC__)
@@ -43,7 +43,7 @@ namespace zoq {
 
 /// Four floats that are read and written at once.
 struct alignas(16) floats4 {
-  float at[4];
+  float at[4];  // neighbours in memory
 };
 
 /// at[0] <- the sum of at[t] over the block's threads, as a balanced tree. Their number is a power of two.
@@ -78,9 +78,10 @@ class host_block {
   /// Of block `index`; `memory` serves one block at a time.
   host_block(index_t index, typename Task::shared& memory) : index_(index), memory_(memory) {}
 
-  [[nodiscard]] index_t index() const { return index_; }
-  [[nodiscard]] typename Task::shared& shared() const { return memory_; }
+  [[nodiscard]] index_t index() const { return index_; }                   // of the block
+  [[nodiscard]] typename Task::shared& shared() const { return memory_; }  // of all threads
 
+  /// f(t) for every thread t, one after another.
   template <class F>
   void each(const F& f) const {
     for (int t = 0; t < threads; ++t) {
@@ -88,11 +89,13 @@ class host_block {
     }
   }
 
+  /// An object for each thread.
   template <class State>
   struct of_threads {
-    State at[static_cast<std::size_t>(threads)] = {};
-    State& operator[](int t) { return at[t]; }
+    State at[static_cast<std::size_t>(threads)] = {};  // by thread
+    State& operator[](int t) { return at[t]; }         // thread t's
   };
+  /// A State for each thread, zeroed or as its initialisers say.
   template <class State>
   [[nodiscard]] of_threads<State> local() const {
     return {};
@@ -107,7 +110,7 @@ class host_block {
 template <class Task>
 struct host_blocks {
   static_assert(std::is_trivially_copyable_v<Task>, "a task is copied to the device as bytes");
-  Task task;
+  Task task;  // of every block
 
   void operator()(index_t i) const {
     typename Task::shared memory;

@@ -20,10 +20,16 @@
 
 namespace zoq {
 
-enum class compute { f32, bf16, i8 };
+/// Policies of the forward products of linear layers.
+enum class compute {
+  f32,   // inputs and weights as they are
+  bf16,  // both rounded to bfloat16
+  i8     // both rounded to 8 bits, with a scale for each 64 of a row
+};
 
-inline constexpr compute all_computes[] = {compute::f32, compute::bf16, compute::i8};
+inline constexpr compute all_computes[] = {compute::f32, compute::bf16, compute::i8};  // in order
 
+/// As options say it.
 constexpr std::string_view name_of(compute c) {
   return c == compute::f32 ? "f32" : c == compute::bf16 ? "bf16" : "i8";
 }

@@ -34,9 +34,10 @@
 
 namespace zoq {
 
+/// By default every core, the best kernels, products in float.
 struct cpu_options {
-  int threads = 0;  // 0: one for each core
-  instruction_set kernels = best_instruction_set();
+  int threads = 0;                                   // 0: one for each core
+  instruction_set kernels = best_instruction_set();  // the machine must have them
   compute products = compute::f32;  // of linear layers, forward; the reverse pass is always f32
 };
 
@@ -60,9 +61,9 @@ class cpu : public detail::host_memory {
         kernels_(options.kernels),
         products_(options.products) {}
 
-  [[nodiscard]] int threads() const { return workers_.count(); }
-  [[nodiscard]] instruction_set kernels() const { return kernels_; }
-  [[nodiscard]] compute products() const { return products_; }
+  [[nodiscard]] int threads() const { return workers_.count(); }      // 1 or more
+  [[nodiscard]] instruction_set kernels() const { return kernels_; }  // that run
+  [[nodiscard]] compute products() const { return products_; }        // of linear layers, forward
 
   /// f(i) for every i in [0, n), in any order and at the same time. Tiny loops stay on this thread.
   template <class F>
@@ -81,6 +82,7 @@ class cpu : public detail::host_memory {
     });
   }
 
+  /// The sum of f(i) over [0, n): the bits of any number of threads are the same.
   template <class F>
   [[nodiscard]] double sum(index_t n, const F& f) const {
     return detail::sum_in_chunks(n, f, [&](index_t chunks, const auto& body) {

@@ -21,12 +21,20 @@
 
 namespace zoq {
 
-enum class instruction_set { portable, avx2, avx512, amx };
+/// Variants of the kernels.
+enum class instruction_set {
+  portable,  // every machine
+  avx2,      // with FMA and F16C
+  avx512,    // with BW, VL, DQ, BF16 and VNNI
+  amx        // tiles beside avx512
+};
 
+/// From least to most.
 inline constexpr instruction_set all_instruction_sets[] = {
     instruction_set::portable, instruction_set::avx2, instruction_set::avx512,
     instruction_set::amx};
 
+/// As options and messages say it.
 constexpr std::string_view name_of(instruction_set set) {
   switch (set) {
     case instruction_set::avx2:

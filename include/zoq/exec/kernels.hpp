@@ -30,19 +30,24 @@
 #include "zoq/quant/q8_0.hpp"
 #include "zoq/sparse/sparse_part.hpp"
 
+/// Before a loop of constant turns.
 #ifdef __clang__
 #define ZOQ_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define ZOQ_UNROLL _Pragma("GCC unroll 16")
 #endif
-// Decoders and function objects must be inlined to be compiled for the target.
+/// Decoders and function objects must be inlined to be compiled for the target.
 #define ZOQ_FLATTEN __attribute__((flatten))
 
 namespace zoq::detail::portable {
 
+/// Before a function of the set.
 #define ZOQ_TARGET
+/// Floats of a vector.
 #define ZOQ_LANES 4
+/// Rows of a tile.
 #define ZOQ_ROWS 4
+/// Vectors of outputs of a tile.
 #define ZOQ_VECS 2
 typedef float vec __attribute__((vector_size(16)));  // NOLINT: no `using` in older compilers
 inline vec load(const float* p) { return vec{p[0], p[1], p[2], p[3]}; }

@@ -16,10 +16,11 @@ namespace zoq {
 /// the extent of the first.
 template <class T>
 struct matrix_operand {
-  const T* data = nullptr;
-  index_t row = 0;    // stride of i
-  index_t depth = 1;  // stride of k
+  const T* data = nullptr;  // element (0, 0)
+  index_t row = 0;          // stride of i
+  index_t depth = 1;        // stride of k
 
+  /// Element (i, k).
   [[nodiscard]] ZOQ_HD const T& at(index_t i, index_t k) const { return data[i * row + k * depth]; }
 };
 
@@ -30,9 +31,9 @@ struct matrix_product {
   matrix_operand<T> b;  // [outputs, depth]
   float* y = nullptr;   // row i begins at i * y_row: overwritten
   index_t y_row = 0;    // at least `outputs`
-  index_t rows = 0;
-  index_t outputs = 0;
-  index_t depth = 0;
+  index_t rows = 0;     // of y
+  index_t outputs = 0;  // of a row of y
+  index_t depth = 0;    // that is summed over
 };
 
 }  // namespace zoq

@@ -25,25 +25,29 @@ namespace zoq {
 /// to it. 2 R C O operations; W is read once.
 template <quant_scheme S, int Rows, class T>
 struct multiply_block {
-  static constexpr int outputs = 32;  // of a block
-  static constexpr int parts = 8;     // of the depth
-  static constexpr int threads = outputs * parts;
-  static constexpr int run = 32;  // columns that a thread takes at once
-  static constexpr int runs = 2;  // of each part, with x in shared memory
-  static constexpr int columns = parts * runs * run;
+  static constexpr int outputs = 32;                  // of a block
+  static constexpr int parts = 8;                     // of the depth
+  static constexpr int threads = outputs * parts;     // of a block
+  static constexpr int run = 32;                      // columns that a thread takes at once
+  static constexpr int runs = 2;                      // of each part, with x in shared memory
+  static constexpr int columns = parts * runs * run;  // of x in shared memory at a time
   static_assert(run % S::block_size == 0, "a block of weights is a thread's, whole");
 
-  tensor_view<const T, 2> x;
-  packed_view<S> w;
-  tensor_view<float, 2> y;
+  tensor_view<const T, 2> x;  // [R, C]
+  packed_view<S> w;           // [O, C]
+  tensor_view<float, 2> y;    // [R, O]
 
+  /// Memory of a block.
   struct shared {
+    /// Columns of x; zeros beyond its rows.
     floats4 x[static_cast<std::size_t>(Rows)][static_cast<std::size_t>(columns / 4)];
+    /// What each part of the depth adds to the outputs.
     float sum[static_cast<std::size_t>(parts)][static_cast<std::size_t>(Rows)]
              [static_cast<std::size_t>(outputs)];
   };
+  /// Registers of a thread.
   struct mine {
-    float sum[static_cast<std::size_t>(Rows)];
+    float sum[static_cast<std::size_t>(Rows)];  // of its output and part, by rows
   };
 
   /// Blocks of threads that make all of y.

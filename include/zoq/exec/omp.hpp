@@ -65,25 +65,30 @@ struct multiply_tile {
 };
 }  // namespace detail
 
+/// What an omp executor is made with. It throws on i8.
 struct omp_options {
   compute products = compute::f32;          // of linear layers, forward; f32 or bf16
   index_t slice_bytes = index_t{16} << 20;  // of weights that are decoded at a time
 };
 
+/// The back-end of exec/thrust_executor.hpp on the threads of OpenMP.
 struct omp_back {
   static constexpr std::string_view name = "omp";
   using space = host_space;
-  using options = omp_options;
+  using options = omp_options;  // as thrust_executor asks
 
-  explicit omp_back(const options&) {}
+  explicit omp_back(const options&) {}  // never throws
 
-  [[nodiscard]] static auto policy() { return thrust::omp::par; }
+  [[nodiscard]] static auto policy() { return thrust::omp::par; }  // all of OpenMP's threads
+  /// A copy within host memory.
   static void upload(const void* host, index_t bytes, void* here) {
     std::memcpy(here, host, static_cast<std::size_t>(bytes));
   }
+  /// A copy within host memory.
   static void download(const void* here, index_t bytes, void* host) {
     std::memcpy(host, here, static_cast<std::size_t>(bytes));
   }
+  /// Tiles of 8 x 8 over the threads, the depth in order.
   template <class T>
   static void multiply(const matrix_product<T>& product) {
     const detail::multiply_tile<T> tile{product};
@@ -91,7 +96,7 @@ struct omp_back {
   }
 };
 
-using omp = thrust_executor<omp_back>;
+using omp = thrust_executor<omp_back>;  // the executor
 static_assert(executor<omp>);
 
 }  // namespace zoq

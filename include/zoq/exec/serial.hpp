@@ -40,6 +40,7 @@ class serial : public detail::host_memory {
  public:
   static constexpr std::string_view name = "serial";
 
+  /// f(i) for every i in [0, n), in order.
   template <class F>
   void for_each(index_t n, const F& f) const {
     for (index_t i = 0; i < n; ++i) {
@@ -47,6 +48,7 @@ class serial : public detail::host_memory {
     }
   }
 
+  /// The sum of f(i) over [0, n), in the order of exec/loops.hpp.
   template <class F>
   [[nodiscard]] double sum(index_t n, const F& f) const {
     return detail::sum_in_chunks(n, f,

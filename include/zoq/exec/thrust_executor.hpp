@@ -58,25 +58,28 @@ class thrust_executor {
  public:
   static constexpr std::string_view name = Back::name;
   using space = typename Back::space;
-  using options = typename Back::options;
+  using options = typename Back::options;  // the back-end's
 
   /// Throws what the back-end throws, on a policy that it does not have, and on a slice of no bytes.
   explicit thrust_executor(const options& how = options())
       : back_(checked(how)), products_(how.products), slice_bytes_(how.slice_bytes) {}
 
-  [[nodiscard]] compute products() const { return products_; }
-  [[nodiscard]] const Back& back() const { return back_; }
+  [[nodiscard]] compute products() const { return products_; }  // of linear layers, forward
+  [[nodiscard]] const Back& back() const { return back_; }      // for its own members
 
+  /// n zeroed elements in the back-end's memory.
   template <class T>
   [[nodiscard]] buffer<T, space> allocate(index_t n) const {
     return buffer<T, space>(n);
   }
+  /// n elements to the back-end's memory. `host` may change when it returns.
   template <class T>
   void upload(const T* host, index_t n, T* here) const {
     if (n != 0) {
       back_.upload(host, n * static_cast<index_t>(sizeof(T)), here);
     }
   }
+  /// n elements to the host. Waits for all work before it.
   template <class T>
   void download(const T* here, index_t n, T* host) const {
     if (n != 0) {

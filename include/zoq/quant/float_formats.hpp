@@ -15,6 +15,7 @@
 
 namespace zoq {
 
+/// Floats as they are.
 struct f32_format {
   static constexpr std::string_view name = "f32";
   static constexpr std::string_view summary = "floats";
@@ -23,10 +24,11 @@ struct f32_format {
   static constexpr std::uint32_t gguf_type = 0;
   static constexpr std::uint32_t gguf_file_type = 0;
   static constexpr int block_size = 1;
-  static constexpr bool own_kernels = true;
+  static constexpr bool own_kernels = true;  // quant/scheme.hpp
   struct row {};
+  /// One value, 4 bytes.
   struct block {
-    float value;
+    float value;  // as it is
   };
   ZOQ_HD static void decode(const row&, const block& b, float* y) { *y = b.value; }
   static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
@@ -37,6 +39,7 @@ struct f32_format {
 };
 static_assert(quant_scheme<f32_format>);
 
+/// Half floats: encoding rounds to nearest, and to infinity beyond 65504.
 struct f16_format {
   static constexpr std::string_view name = "f16";
   static constexpr std::string_view summary = "half floats";
@@ -45,10 +48,11 @@ struct f16_format {
   static constexpr std::uint32_t gguf_type = 1;
   static constexpr std::uint32_t gguf_file_type = 1;
   static constexpr int block_size = 1;
-  static constexpr bool own_kernels = true;
+  static constexpr bool own_kernels = true;  // quant/scheme.hpp
   struct row {};
+  /// One value, 2 bytes.
   struct block {
-    f16 value;
+    f16 value;  // core/half.hpp
   };
   ZOQ_HD static void decode(const row&, const block& b, float* y) { *y = to_float(b.value); }
   static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {
@@ -59,6 +63,7 @@ struct f16_format {
 };
 static_assert(quant_scheme<f16_format>);
 
+/// Floats of 8 significant bits: encoding rounds to nearest.
 struct bf16_format {
   static constexpr std::string_view name = "bf16";
   static constexpr std::string_view summary = "the upper halves of floats";
@@ -67,10 +72,11 @@ struct bf16_format {
   static constexpr std::uint32_t gguf_type = 30;
   static constexpr std::uint32_t gguf_file_type = 32;
   static constexpr int block_size = 1;
-  static constexpr bool own_kernels = true;
+  static constexpr bool own_kernels = true;  // quant/scheme.hpp
   struct row {};
+  /// One value, 2 bytes.
   struct block {
-    bf16 value;
+    bf16 value;  // core/half.hpp
   };
   ZOQ_HD static void decode(const row&, const block& b, float* y) { *y = to_float(b.value); }
   static void encode(const float* x, const float*, index_t columns, row&, block* blocks) {

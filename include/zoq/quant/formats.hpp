@@ -36,9 +36,10 @@
 
 namespace zoq {
 
+/// Formats among which one is chosen at run time.
 template <quant_scheme... S>
 struct format_list {
-  using any = std::variant<packed_view<S>...>;
+  using any = std::variant<packed_view<S>...>;  // a matrix in one of them
   /// Calls f(S{}) for every format in turn.
   template <class F>
   static constexpr void for_each(F&& f) {
@@ -46,6 +47,7 @@ struct format_list {
   }
 };
 
+/// All formats, those of GGUF files and others. A new one is added here.
 using formats = format_list<f32_format, f16_format, bf16_format, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k,
                             q5_k, q6_k, nf4, lut4, lut3>;
 
@@ -68,6 +70,7 @@ struct format_info {
   }
 };
 
+/// Of the format S: what its members say.
 template <quant_scheme S>
 constexpr format_info info_of() {
   format_info out = {S::name, S::gguf_type, S::block_size,
@@ -105,21 +108,26 @@ constexpr std::optional<format_info> find_format(std::string_view name) {
 
 /// A matrix in any of the formats. Owns nothing.
 struct any_packed {
-  formats::any of;
+  formats::any of;  // the matrix as its own type
 
+  /// f(packed_view<S>) for the format S that it has; returns what f does.
   template <class F>
   decltype(auto) visit(F&& f) const {
     return std::visit(std::forward<F>(f), of);
   }
+  /// O of [O, C].
   [[nodiscard]] index_t rows() const {
     return visit([](const auto& w) { return w.shape[0]; });
   }
+  /// C of [O, C], a multiple of the block.
   [[nodiscard]] index_t columns() const {
     return visit([](const auto& w) { return w.shape[1]; });
   }
+  /// Name and block of its format.
   [[nodiscard]] format_info format() const {
     return visit([]<class S>(const packed_view<S>&) { return info_of<S>(); });
   }
+  /// Its blocks: format().bytes(rows(), columns()) bytes.
   [[nodiscard]] const std::byte* bytes() const {
     return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.blocks); });
   }

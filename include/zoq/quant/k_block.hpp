@@ -23,14 +23,17 @@ namespace zoq {
 
 /// The steps and minima of eight parts.
 struct k_scales {
-  std::uint8_t packed[12];
+  std::uint8_t packed[12];  // as in files: see above
 
+  /// Of part j: 0 to 63.
   ZOQ_HD int step(int j) const {
     return j < 4 ? packed[j] & 63 : (packed[j + 4] & 15) | (packed[j - 4] >> 6 << 4);
   }
+  /// Of part j: 0 to 63.
   ZOQ_HD int minimum(int j) const {
     return j < 4 ? packed[j + 4] & 63 : packed[j + 4] >> 4 | (packed[j] >> 6 << 4);
   }
+  /// Of steps and minima from 0 to 63.
   static k_scales of(const int (&step)[8], const int (&minimum)[8]) {
     k_scales out;
     for (int j = 0; j < 4; ++j) {
@@ -124,9 +127,11 @@ inline range fit_range(const float* value, const float* weight, int most) {
 
 /// A block of 256 values encoded: what q4_k and q5_k pack.
 struct k_block {
-  f16 d = {}, least = {};
-  int step[8] = {}, minimum[8] = {};
-  std::uint8_t q[256] = {};
+  f16 d = {},                // scale of the steps
+      least = {};            // scale of the minima
+  int step[8] = {},          // of each part, 0 to 63
+      minimum[8] = {};       // of each part, 0 to 63
+  std::uint8_t q[256] = {};  // codes, not packed
 
   /// Near the least weighted squared error with codes 0 to `most`: every part alone first, by least
   /// squares; then the scales of the block, by least squares again, and the parts' whole numbers beside

@@ -24,11 +24,13 @@ struct lut3 {
   static constexpr std::string_view paper = "arXiv 2306.07629";
   static constexpr std::uint32_t gguf_type = no_gguf_type;
   static constexpr int block_size = 32;
+  /// 32 bytes.
   struct row {
-    float table[8];
+    float table[8];  // ascending
   };
+  /// 12 bytes for 32 values.
   struct block {
-    std::uint8_t q[12];
+    std::uint8_t q[12];  // 3 bits a code, eight codes in three bytes
   };
 
   ZOQ_HD static void decode(const row& r, const block& b, float* y) {

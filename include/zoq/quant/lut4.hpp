@@ -26,11 +26,13 @@ struct lut4 {
   static constexpr std::string_view paper = "arXiv 2306.07629";
   static constexpr std::uint32_t gguf_type = no_gguf_type;
   static constexpr int block_size = 32;
+  /// 64 bytes.
   struct row {
-    float table[16];
+    float table[16];  // ascending
   };
+  /// 16 bytes for 32 values.
   struct block {
-    std::uint8_t q[16];
+    std::uint8_t q[16];  // byte i: code i, and above it code i + 16
   };
 
   ZOQ_HD static void decode(const row& r, const block& b, float* y) {

@@ -27,9 +27,10 @@ struct nf4 {
   static constexpr std::uint32_t gguf_type = no_gguf_type;
   static constexpr int block_size = 64;
   struct row {};
+  /// 36 bytes for 64 values.
   struct block {
-    float largest;
-    std::uint8_t q[32];
+    float largest;       // magnitude of the 64
+    std::uint8_t q[32];  // byte i: code 2 i + 1, and above it code 2 i
   };
 
   /// Level `code` of 16, as floats next to the paper's.

@@ -13,16 +13,19 @@ namespace zoq {
 
 template <quant_scheme S>
 struct packed_view {
-  using scheme = S;
+  using scheme = S;  // quant/scheme.hpp
 
   const typename S::block* blocks = nullptr;  // [O, C / block_size]
   const typename S::row* row_data = nullptr;  // [O], or null when S::row is empty
   index_t shape[2] = {};                      // rows O, columns C: a multiple of block_size
 
+  /// C / block_size.
   [[nodiscard]] ZOQ_HD constexpr index_t blocks_per_row() const { return shape[1] / S::block_size; }
+  /// Block b of row o: columns b * block_size and on.
   [[nodiscard]] ZOQ_HD constexpr const typename S::block& block(index_t o, index_t b) const {
     return blocks[o * blocks_per_row() + b];
   }
+  /// What row o owns; zeros where row_data is null.
   [[nodiscard]] ZOQ_HD constexpr typename S::row row(index_t o) const {
     return row_data == nullptr ? typename S::row{} : row_data[o];
   }

@@ -26,11 +26,12 @@ struct q4_0 {
   static constexpr std::uint32_t gguf_type = 2;
   static constexpr std::uint32_t gguf_file_type = 2;
   static constexpr int block_size = 32;
-  static constexpr bool own_kernels = true;
+  static constexpr bool own_kernels = true;  // quant/scheme.hpp
   struct row {};
+  /// 18 bytes for 32 values.
   struct block {
-    f16 d;
-    std::uint8_t q[16];
+    f16 d;               // scale
+    std::uint8_t q[16];  // byte i: code i, and above it code i + 16
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -28,12 +28,13 @@ struct q4_1 {
   static constexpr std::uint32_t gguf_type = 3;
   static constexpr std::uint32_t gguf_file_type = 3;
   static constexpr int block_size = 32;
-  static constexpr bool own_kernels = true;
+  static constexpr bool own_kernels = true;  // quant/scheme.hpp
   struct row {};
+  /// 20 bytes for 32 values.
   struct block {
-    f16 d;
-    f16 m;
-    std::uint8_t q[16];
+    f16 d;               // scale
+    f16 m;               // minimum
+    std::uint8_t q[16];  // byte i: code i, and above it code i + 16
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -30,11 +30,12 @@ struct q4_k {
   static constexpr std::uint32_t gguf_file_type = 14;
   static constexpr int block_size = 256;
   struct row {};
+  /// 144 bytes for 256 values.
   struct block {
-    f16 d;
-    f16 least;
-    k_scales scales;
-    std::uint8_t q[128];
+    f16 d;                // scale of the steps
+    f16 least;            // scale of the minima
+    k_scales scales;      // steps and minima of the eight parts
+    std::uint8_t q[128];  // byte 32 g + i: code i of part 2 g, and above it of part 2 g + 1
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -28,10 +28,11 @@ struct q5_0 {
   static constexpr std::uint32_t gguf_file_type = 8;
   static constexpr int block_size = 32;
   struct row {};
+  /// 22 bytes for 32 values.
   struct block {
-    f16 d;
-    std::uint8_t high[4];
-    std::uint8_t q[16];
+    f16 d;                 // scale
+    std::uint8_t high[4];  // bit i is bit 4 of code i
+    std::uint8_t q[16];    // byte i: the low half of code i, and above it of code i + 16
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -29,11 +29,12 @@ struct q5_1 {
   static constexpr std::uint32_t gguf_file_type = 9;
   static constexpr int block_size = 32;
   struct row {};
+  /// 24 bytes for 32 values.
   struct block {
-    f16 d;
-    f16 m;
-    std::uint8_t high[4];
-    std::uint8_t q[16];
+    f16 d;                 // scale
+    f16 m;                 // minimum
+    std::uint8_t high[4];  // bit i is bit 4 of code i
+    std::uint8_t q[16];    // byte i: the low half of code i, and above it of code i + 16
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -32,12 +32,13 @@ struct q5_k {
   static constexpr std::uint32_t gguf_file_type = 16;
   static constexpr int block_size = 256;
   struct row {};
+  /// 176 bytes for 256 values.
   struct block {
-    f16 d;
-    f16 least;
-    k_scales scales;
-    std::uint8_t high[32];
-    std::uint8_t q[128];
+    f16 d;                  // scale of the steps
+    f16 least;              // scale of the minima
+    k_scales scales;        // steps and minima of the eight parts
+    std::uint8_t high[32];  // bit j of byte i: bit 4 of code i of part j
+    std::uint8_t q[128];    // byte 32 g + i: low halves of codes i of parts 2 g and 2 g + 1
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -36,11 +36,12 @@ struct q6_k {
   static constexpr std::uint32_t gguf_file_type = 18;
   static constexpr int block_size = 256;
   struct row {};
+  /// 210 bytes for 256 values.
   struct block {
-    std::uint8_t q[128];
-    std::uint8_t high[64];
-    std::int8_t step[16];
-    f16 d;
+    std::uint8_t q[128];    // byte 64 h + i: low halves of codes 128 h + i + 0, 64
+    std::uint8_t high[64];  // byte 32 h + i: upper bits of codes 128 h + i + 0, 32, 64, 96
+    std::int8_t step[16];   // of each part of 16
+    f16 d;                  // scale of the steps
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -26,11 +26,12 @@ struct q8_0 {
   static constexpr std::uint32_t gguf_type = 8;
   static constexpr std::uint32_t gguf_file_type = 7;
   static constexpr int block_size = 32;
-  static constexpr bool own_kernels = true;
+  static constexpr bool own_kernels = true;  // quant/scheme.hpp
   struct row {};
+  /// 34 bytes for 32 values.
   struct block {
-    f16 d;
-    std::int8_t q[32];
+    f16 d;              // scale
+    std::int8_t q[32];  // -127 to 127 as encoded here
   };
 
   ZOQ_HD static void decode(const row&, const block& b, float* y) {

@@ -24,11 +24,12 @@ namespace zoq {
 
 /// Sums over the weights that matter of what an encoding changed.
 struct encoding_error {
-  double squares = 0;             // of the old values
-  double difference_squares = 0;  // of new - old
-  double weighted_squares = 0;    // the same, each times its importance
-  double weighted_difference_squares = 0;
+  double squares = 0;                      // of the old values
+  double difference_squares = 0;           // of new - old
+  double weighted_squares = 0;             // of the old values, each times its importance
+  double weighted_difference_squares = 0;  // of new - old, each times its importance
 
+  /// Adds the sums of other weights.
   encoding_error& operator+=(const encoding_error& other) {
     squares += other.squares;
     difference_squares += other.difference_squares;

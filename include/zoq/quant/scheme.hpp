@@ -28,7 +28,7 @@
 
 namespace zoq {
 
-inline constexpr std::uint32_t no_gguf_type = 0xffffffffu;
+inline constexpr std::uint32_t no_gguf_type = 0xffffffffu;  // of formats not in GGUF files
 
 template <class S>
 concept quant_scheme = std::is_empty_v<S> && std::is_trivially_copyable_v<typename S::row> &&
@@ -46,6 +46,7 @@ concept quant_scheme = std::is_empty_v<S> && std::is_trivially_copyable_v<typena
 /// stretch of rows to floats first.
 template <quant_scheme S>
 inline constexpr bool has_own_kernels = false;
+/// As the format says by `own_kernels`.
 template <quant_scheme S>
 requires requires { S::own_kernels; }
 inline constexpr bool has_own_kernels<S> = S::own_kernels;

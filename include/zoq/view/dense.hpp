@@ -25,6 +25,7 @@
 
 namespace zoq {
 
+/// In text: `dense:roles=linear+norm`.
 struct dense_settings {
   static constexpr std::string_view name = "dense";
   static constexpr std::string_view summary = "an offset on every weight of a float model";
@@ -45,6 +46,7 @@ struct dense_settings {
   }
 };
 
+/// An offset on every weight of the selected tensors, in the order of the model.
 template <executor X>
 class dense_layout {
  public:

@@ -29,6 +29,7 @@
 
 namespace zoq {
 
+/// In text: `hybrid:rank=8,threshold=500`.
 struct hybrid_settings {
   static constexpr std::string_view name = "hybrid";
   static constexpr std::string_view summary =
@@ -36,11 +37,11 @@ struct hybrid_settings {
   static constexpr std::string_view paper = "arXiv 2303.08566";
   static constexpr std::string_view cost =
       "12 bytes a sparse value, 4 a value of R (C + O), 4 more for each branch";
-  static constexpr bool tunes_places = true;
-  index_t rank = 4;
-  double alpha = 8;
-  std::uint64_t seed = 0;
-  index_t threshold = 0;  // entries; 0: as many as LoRA's values
+  static constexpr bool tunes_places = true;  // view_traits: needs a mask
+  index_t rank = 4;                           // R of the matrices of many entries
+  double alpha = 8;                           // their products are scaled by alpha / rank
+  std::uint64_t seed = 0;                     // of their factors A
+  index_t threshold = 0;                      // entries; 0: as many as LoRA's values
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -51,6 +52,7 @@ struct hybrid_settings {
   }
 };
 
+/// Values of a sparse_layout for matrices of few entries; behind them, those of a lora_layout.
 template <executor X>
 class hybrid_layout {
  public:

@@ -23,13 +23,14 @@ class joined {
  public:
   static constexpr std::string_view name = "joined";
 
+  /// Of two layouts for the same model.
   joined(A a, B b) : a_(std::move(a)), b_(std::move(b)) {
     blocks_.add(a_.blocks());
     blocks_.add(b_.blocks());
   }
 
-  [[nodiscard]] const A& first() const { return a_; }
-  [[nodiscard]] const B& second() const { return b_; }
+  [[nodiscard]] const A& first() const { return a_; }   // whose values come first
+  [[nodiscard]] const B& second() const { return b_; }  // whose values stand behind
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return a_.tensors(); }
   void start(const X& exec, tensor_view<float, 1> values) const {

@@ -32,13 +32,13 @@ namespace zoq {
 /// Four values of one branch: out = origin + scale * shape * z, in double, rounded once.
 template <field Field>
 struct move_block {
-  Field z;
-  double scale;
-  const float* shape;   // [k] or null
-  const float* origin;  // [k]
-  float* out;           // [k]
-  index_t count;        // k
-  const index_t* key = nullptr;
+  Field z;                       // of the branch's seed
+  double scale;                  // of the query
+  const float* shape;            // [k] or null
+  const float* origin;           // [k]
+  float* out;                    // [k]
+  index_t count;                 // k
+  const index_t* key = nullptr;  // [k] elements of z; null: 0 to k - 1
 
   ZOQ_HD void operator()(index_t block) const {
     const float4v noise = four_of(z, key, count, block);
@@ -52,6 +52,7 @@ struct move_block {
   }
 };
 
+/// A layout's values, and the parts that they become at each move.
 template <executor X, view_layout<X> Layout>
 class laid_out_view {
  public:
@@ -71,14 +72,17 @@ class laid_out_view {
     move_to_values(exec);
   }
 
-  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] const Layout& layout() const { return layout_; }  // says what the values mean
+  /// Extents and keys of the values. Valid while this view lives.
   [[nodiscard]] value_order order() const {
     value_order out = layout_.blocks().order();
     out.key = keys_.data();
     out.on_host = on_host<typename X::space>;
     return out;
   }
+  /// [k], in the executor's memory. After writing them: move_to_values.
   [[nodiscard]] tensor_view<float, 1> values() { return values_.view(values_.size()); }
+  /// The same, to read.
   [[nodiscard]] tensor_view<const float, 1> values() const { return values_.view(values_.size()); }
 
   /// Moves branch b to query b's point. Cost: k directions a query.

@@ -26,9 +26,10 @@ namespace zoq {
 /// What a view hands out, with its memory; branch_parts is a view of it.
 struct handed_parts {
   std::vector<parts> tensor;             // by tensor number
-  std::optional<prompt_part> prompt{};   //
+  std::optional<prompt_part> prompt{};   // before every sequence, or none
   std::vector<prefix_part> prefix = {};  // by layer, or empty
 
+  /// A view of this memory. pairs: whether branches 2 i and 2 i + 1 are opposite.
   [[nodiscard]] branch_parts of(index_t branches, bool pairs) const {
     return {branches, tensor, pairs, prompt, prefix};
   }

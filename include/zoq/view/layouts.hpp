@@ -43,11 +43,13 @@ class layout_choice {
  public:
   static constexpr std::string_view name = "view";
 
+  /// Takes a layout of one of the types L.
   template <class One>
   requires(std::is_same_v<One, L> || ...)  //
       layout_choice(One layout)            // NOLINT(google-explicit-constructor)
       : of_(std::move(layout)) {}
 
+  /// To visit the layout as its own type.
   [[nodiscard]] const std::variant<L...>& chosen() const { return of_; }
   [[nodiscard]] const value_blocks& blocks() const {
     return std::visit([](const auto& one) -> const value_blocks& { return one.blocks(); }, of_);
@@ -78,16 +80,17 @@ template <class Settings, template <executor> class Layout>
 struct view_entry {
   using settings = Settings;
   template <executor X>
-  using layout = Layout<X>;
+  using layout = Layout<X>;  // for an executor
 };
 
+/// Entries as variants: of settings, and of layouts.
 template <class... Entry>
 struct view_list {
   using settings = std::variant<typename Entry::settings...>;
   template <class... More>
-  using settings_and = std::variant<typename Entry::settings..., More...>;
+  using settings_and = std::variant<typename Entry::settings..., More...>;  // and of other views
   template <executor X>
-  using layout = layout_choice<X, typename Entry::template layout<X>...>;
+  using layout = layout_choice<X, typename Entry::template layout<X>...>;  // of any entry
 
   /// The layout of the entry that has these settings. Throws as the layout does.
   template <executor X>
@@ -116,7 +119,7 @@ using plain_views = view_list<view_entry<sparse_settings, sparse_layout>,       
                               view_entry<residual_prompt_settings, residual_prompt_layout>,  //
                               view_entry<scales_settings, scales_layout>,                    //
                               view_entry<hybrid_settings, hybrid_layout>>;
-using any_plain_view = plain_views::settings;
+using any_plain_view = plain_views::settings;  // settings of one of them
 
 /// Settings of `of` are settings of this too; the seed is one for both.
 struct subspace_settings {
@@ -126,10 +129,10 @@ struct subspace_settings {
   static constexpr std::string_view paper = "arXiv 1804.08838";
   static constexpr std::string_view cost =
       "4 bytes a value of d, 4 (n + branches n) for the other view's n; n d additions a branch";
-  std::string of = "lora";  // the other view
-  index_t dimension = 100;  // d
-  std::uint64_t seed = 0;
-  any_plain_view inner = lora_settings{};
+  std::string of = "lora";                 // the other view
+  index_t dimension = 100;                 // d
+  std::uint64_t seed = 0;                  // of P and of the other view
+  any_plain_view inner = lora_settings{};  // the other view's settings
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -155,7 +158,7 @@ struct subspace_settings {
   }
 };
 
-using any_view = plain_views::settings_and<subspace_settings>;
+using any_view = plain_views::settings_and<subspace_settings>;  // settings of any view
 
 /// Which parts of a target a view reads, and which directions suit it. Settings say what differs from the
 /// values here by static members of these names.
@@ -193,8 +196,10 @@ inline view_traits traits_of(const any_view& how) {
       how);
 }
 
+/// The layout of any view but subspace.
 template <executor X>
 using any_plain_layout = plain_views::layout<X>;
+/// The layout of any view.
 template <executor X>
 using any_layout = layout_choice<X, any_plain_layout<X>, subspace_layout<X, any_plain_layout<X>>>;
 

@@ -29,6 +29,7 @@
 
 namespace zoq {
 
+/// In text: `lora:rank=4,alpha=8`, or `lora-b:...` for a fixed A.
 template <bool FixedA>
 struct lora_settings_of {
   static constexpr std::string_view name = FixedA ? "lora-b" : "lora";
@@ -39,9 +40,9 @@ struct lora_settings_of {
   static constexpr std::string_view cost =
       FixedA ? "4 bytes a value of R O, 4 more for each branch; 4 for each of R C drawn ones"
              : "4 bytes a value of R (C + O), 4 more for each branch";
-  index_t rank = 8;
-  double alpha = 16;  // the product is scaled by alpha / rank
-  std::uint64_t seed = 0;
+  index_t rank = 8;        // R
+  double alpha = 16;       // the product is scaled by alpha / rank
+  std::uint64_t seed = 0;  // of every A
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -50,13 +51,14 @@ struct lora_settings_of {
     f("seed", self.seed);
   }
 };
-using lora_settings = lora_settings_of<false>;
-using lora_b_settings = lora_settings_of<true>;
+using lora_settings = lora_settings_of<false>;   // A and B are tuned
+using lora_b_settings = lora_settings_of<true>;  // B alone is
 
+/// A and B, or B alone, for every selected matrix, in the order of the model.
 template <executor X, bool FixedA>
 class lora_layout_of {
  public:
-  using settings_type = lora_settings_of<FixedA>;
+  using settings_type = lora_settings_of<FixedA>;  // lora's, or lora-b's
   static constexpr std::string_view name = settings_type::name;
 
   /// Throws on a rank that is not positive, and when no matrix is selected.
@@ -145,8 +147,10 @@ class lora_layout_of {
   index_t tensors_;
 };
 
+/// A and B are tuned.
 template <executor X>
 using lora_layout = lora_layout_of<X, false>;
+/// B is tuned, A is drawn once.
 template <executor X>
 using lora_b_layout = lora_layout_of<X, true>;
 

@@ -23,6 +23,7 @@
 
 namespace zoq {
 
+/// In text: `prefix:rows=10`.
 struct prefix_settings {
   static constexpr std::string_view name = "prefix";
   static constexpr std::string_view summary =
@@ -30,10 +31,10 @@ struct prefix_settings {
   static constexpr std::string_view paper = "arXiv 2101.00190";
   static constexpr std::string_view cost =
       "4 bytes a value of 2 P K D a layer, 4 more for each branch; P more keys in attention";
-  static constexpr bool chooses_tensors = false;
-  index_t rows = 5;
-  double deviation = 0.02;  // of the initial values
-  std::uint64_t seed = 0;
+  static constexpr bool chooses_tensors = false;  // view_traits: has no selection
+  index_t rows = 5;                               // P, in every layer
+  double deviation = 0.02;                        // of the initial values
+  std::uint64_t seed = 0;                         // of the initial values
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -43,6 +44,7 @@ struct prefix_settings {
   }
 };
 
+/// Keys, then values, [P, K * D], of one layer after another.
 template <executor X>
 class prefix_layout {
  public:

@@ -22,15 +22,16 @@
 
 namespace zoq {
 
+/// In text: `prompt:rows=8`.
 struct prompt_settings {
   static constexpr std::string_view name = "prompt";
   static constexpr std::string_view summary = "rows of activations before every sequence";
   static constexpr std::string_view paper = "arXiv 2104.08691";
   static constexpr std::string_view cost =
       "4 bytes a value of P C, 4 more for each branch; P more rows in every sequence";
-  static constexpr bool begins_as_tokens = true;
-  static constexpr bool chooses_tensors = false;
-  index_t rows = 16;
+  static constexpr bool begins_as_tokens = true;  // view_traits: target.tokens
+  static constexpr bool chooses_tensors = false;  // view_traits: has no selection
+  index_t rows = 16;                              // P
   std::uint64_t seed = 0;  // of the tokens that it starts as, where none are given
 
   template <class Self, class F>
@@ -40,6 +41,7 @@ struct prompt_settings {
   }
 };
 
+/// One block of values: [P, C].
 template <executor X>
 class prompt_layout {
  public:

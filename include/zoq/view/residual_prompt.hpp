@@ -27,16 +27,17 @@
 
 namespace zoq {
 
+/// In text: `residual-prompt:rows=8,width=64`.
 struct residual_prompt_settings {
   static constexpr std::string_view name = "residual-prompt";
   static constexpr std::string_view summary = "a frozen prompt and a small network beside it";
   static constexpr std::string_view paper = "arXiv 2305.03937";
   static constexpr std::string_view cost =
       "4 bytes a value of 2 M C, 4 more for each branch; P more rows in every sequence";
-  static constexpr bool begins_as_tokens = true;
-  static constexpr bool chooses_tensors = false;
-  index_t rows = 16;
-  index_t width = 32;      // M, of the bottleneck
+  static constexpr bool begins_as_tokens = true;  // view_traits: target.tokens
+  static constexpr bool chooses_tensors = false;  // view_traits: has no selection
+  index_t rows = 16;                              // P, of the prompt
+  index_t width = 32;                             // M, of the bottleneck
   std::uint64_t seed = 0;  // of D, and of the prompt's tokens where none are given
 
   template <class Self, class F>
@@ -51,8 +52,10 @@ struct residual_prompt_settings {
 struct bottleneck_down {
   const float* frozen;  // E [P, C]
   part_values down;     // [M, C]
-  index_t rows, width, columns;
-  float* h;  // [branches, P, M]
+  index_t rows,         // P
+      width,            // M
+      columns;          // C
+  float* h;             // [branches, P, M]
   ZOQ_HD void operator()(index_t i) const {
     const index_t row = i / width;  // of all branches
     const float* d = down.at(row / rows) + i % width * columns;
@@ -67,11 +70,13 @@ struct bottleneck_down {
 
 /// x[b, p, c] = E[p, c] + sum_m U_b[c, m] h[b, p, m].
 struct bottleneck_up {
-  const float* frozen;
-  part_values up;  // [C, M]
-  index_t rows, width, columns;
-  const float* h;
-  float* x;  // [branches, P, C]
+  const float* frozen;  // E [P, C]
+  part_values up;       // [C, M]
+  index_t rows,         // P
+      width,            // M
+      columns;          // C
+  const float* h;       // [branches, P, M]
+  float* x;             // [branches, P, C]
   ZOQ_HD void operator()(index_t i) const {
     const index_t row = i / columns;
     const float* u = up.at(row / rows) + i % columns * width;
@@ -83,6 +88,7 @@ struct bottleneck_up {
   }
 };
 
+/// D, then U; hands out the prompt that they make of E.
 template <executor X>
 class residual_prompt_layout {
  public:

@@ -24,6 +24,7 @@
 
 namespace zoq {
 
+/// In text: `scales:block=64`.
 struct scales_settings {
   static constexpr std::string_view name = "scales";
   static constexpr std::string_view summary = "a factor on every block of weights";
@@ -39,6 +40,7 @@ struct scales_settings {
   }
 };
 
+/// Factors [O, C / block] of every selected matrix, in the order of the model.
 template <executor X>
 class scales_layout {
  public:

@@ -45,16 +45,17 @@ inline std::vector<extent> extents_of(const mask& places) {
   return out;
 }
 
+/// In text: `sparse` or `sparse:by_place=true`.
 struct sparse_settings {
   static constexpr std::string_view name = "sparse";
   static constexpr std::string_view summary = "an offset on each entry of a mask";
   static constexpr std::string_view paper = "arXiv 2406.02913";
   static constexpr std::string_view cost = "12 bytes a value, 4 more for each branch";
-  static constexpr bool tunes_places = true;
-  static constexpr bool has_matrices = false;
-  bool by_place =
-      false;  // a value's element of a direction is its weight's number in the model, so
-              // that two masks move the places that they share alike; 8 bytes a value
+  static constexpr bool tunes_places = true;   // view_traits: needs a mask
+  static constexpr bool has_matrices = false;  // view_traits: a tensor's values are one row
+  /// Whether a value's element of a direction is its weight's number in the model, so that two
+  /// masks move the places that they share alike. 8 bytes a value.
+  bool by_place = false;
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -62,6 +63,7 @@ struct sparse_settings {
   }
 };
 
+/// An offset at each place of a mask. Places lie in the executor's memory.
 template <executor X>
 class sparse_layout {
  public:
@@ -158,6 +160,7 @@ class sparse_layout {
     }
     return out;
   }
+  /// The places with these values [k], on the host.
   [[nodiscard]] delta to_delta(const X& exec, std::vector<float> values) const {
     return {places(exec), std::move(values)};
   }

@@ -27,6 +27,7 @@
 
 namespace zoq {
 
+/// What a subspace_layout needs beside the other layout.
 struct subspace_options {
   index_t dimension = 100;  // d
   std::uint64_t seed = 0;   // of P
@@ -35,16 +36,17 @@ struct subspace_options {
 /// values[b, i] = start[i] + sum_j P[i, j] z_b[j] for a run of 128 values of one branch: the signs of one
 /// Philox block. Sums in double, rounded once.
 struct project_run {
-  static constexpr index_t run = 128;
+  static constexpr index_t run = 128;  // values
 
-  seed_t seed;
+  seed_t seed;         // of P
   const float* start;  // [n]
   part_values z;       // [d]
-  index_t n, d;
-  double length;  // of an entry: 1 / sqrt(n)
-  float* out;     // [branches, n]
+  index_t n,           // values of the other layout
+      d;               // values of this one
+  double length;       // of an entry: 1 / sqrt(n)
+  float* out;          // [branches, n]
 
-  [[nodiscard]] ZOQ_HD index_t runs() const { return (n + run - 1) / run; }
+  [[nodiscard]] ZOQ_HD index_t runs() const { return (n + run - 1) / run; }  // of a branch
   ZOQ_HD void operator()(index_t i) const {
     const index_t branch = i / runs(), first = i % runs() * run;
     const float* at = z.at(branch);
@@ -66,6 +68,7 @@ struct project_run {
   }
 };
 
+/// d values as one row. The inner layout has no values of its own: it gets start + P z.
 template <executor X, view_layout<X> Inner>
 class subspace_layout {
  public:
@@ -82,7 +85,7 @@ class subspace_layout {
     blocks_.add("subspace", 1, how.dimension);
   }
 
-  [[nodiscard]] const Inner& inner() const { return inner_; }
+  [[nodiscard]] const Inner& inner() const { return inner_; }  // of the n values
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return inner_.tensors(); }
   void start(const X&, tensor_view<float, 1>) const {}
@@ -103,6 +106,7 @@ class subspace_layout {
   [[nodiscard]] index_t byte_count() const {
     return inner_.byte_count() + start_.byte_count() + expanded_.byte_count();
   }
+  /// Those of the inner layout; empty where it has none.
   [[nodiscard]] mask places(const X& exec) const { return places_of(exec, inner_); }
 
  private:

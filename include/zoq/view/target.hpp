@@ -25,11 +25,13 @@ namespace zoq {
 /// Tensors of some layers, without those whose names hold one of a few texts. A range of layers leaves
 /// out what belongs to no layer: embedding, head and last norm.
 struct tensor_selection {
-  index_t first_layer = 0;
+  index_t first_layer = 0;             // from 0
   index_t last_layer = -1;             // -1: the last one there is
   std::vector<std::string> exclude{};  // parts of names
 
+  /// Whether there is no range: tensors of no layer are held too.
   [[nodiscard]] bool every_layer() const { return first_layer <= 0 && last_layer < 0; }
+  /// Whether the tensor of this name is one of them.
   [[nodiscard]] bool holds(std::string_view tensor) const {
     for (const std::string& part : exclude) {
       if (tensor.find(part) != tensor.npos) {
@@ -45,6 +47,7 @@ struct tensor_selection {
            : last_layer < 0 ? text(first_layer, "-")
                             : text(first_layer, "-", last_layer);
   }
+  /// As `select` reads it: parts of names, by commas.
   [[nodiscard]] std::string exclude_text() const {
     std::string out;
     for (const std::string& part : exclude) {
@@ -96,9 +99,10 @@ inline mask restricted(const mask& places, const tensor_selection& selection) {
   return out;
 }
 
+/// What a layout reads when it is made. Owns no tensors and no mask.
 struct view_target {
   std::span<const model_tensor> tensors;  // valid while a layout is made
-  tensor_selection selection = {};        //
+  tensor_selection selection = {};        // of the tensors; all at first
   const mask* places = nullptr;           // of a sparse or hybrid view
   std::vector<token_t> tokens = {};       // that a prompt begins as; none: random ones
   std::vector<index_t> key_columns = {};  // K * D of every layer, of a prefix

@@ -60,9 +60,9 @@ class value_blocks {
     return out;
   }
 
-  [[nodiscard]] index_t size() const { return size_; }  // k
-  [[nodiscard]] std::span<const extent> extents() const { return extents_; }
-  [[nodiscard]] std::span<const std::string> names() const { return names_; }  // one an extent
+  [[nodiscard]] index_t size() const { return size_; }                         // k
+  [[nodiscard]] std::span<const extent> extents() const { return extents_; }   // one a block
+  [[nodiscard]] std::span<const std::string> names() const { return names_; }  // one a block
   /// Valid while this object, or what it is moved to, lives.
   [[nodiscard]] value_order order() const {
     return {extents_.data(), static_cast<index_t>(extents_.size()), size_};

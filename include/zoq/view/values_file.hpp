@@ -45,15 +45,16 @@ inline constexpr std::string_view places_suffix = ".index";
 /// One block of values, on the host.
 struct named_values {
   std::string name;
-  index_t rows = 0, columns = 0;
+  index_t rows = 0,           // of the block
+      columns = 0;            // of the block
   std::vector<float> values;  // [rows, columns]
 };
 
 /// All that makes a view again, but for its model.
 struct tuned_values {
-  any_view how;
-  std::string model_hash;
-  tensor_selection selection;
+  any_view how;                 // settings of the view
+  std::string model_hash;       // of the base
+  tensor_selection selection;   // that the view was made with
   mask places;                  // of a view that has one
   std::vector<token_t> tokens;  // that a prompt began as, where they were given
   std::vector<named_values> blocks;
