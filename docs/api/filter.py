@@ -61,7 +61,7 @@ CONVENTIONS = {
 }
 TRAILING = re.compile(r"^(\s*[^/\s].*?[;,{}(>)])\s*// (.*)$")
 DECLARED = re.compile(
-    r"^(\s+)((?:\[\[nodiscard\]\] |ZOQ_HD |static |constexpr |inline |const |using |struct )*(?:[\w:<>,* &]+ )?[*&]?)"
+    r"^( {2}| {4}(?=ZOQ_HD))((?:\[\[nodiscard\]\] |ZOQ_HD |static |constexpr |inline |const |using |struct )*(?:[\w:<>,* &]+ )?[*&]?)"
     r"\b(%s)\b(?=\s*(?:[=({;]|\(\)\())" % "|".join(CONVENTIONS))
 
 
@@ -85,7 +85,7 @@ def filtered(path, text):
             continue
         top = False
         behind, known = TRAILING.match(line), DECLARED.match(line)
-        if behind:
+        if behind and not behind[2].startswith("NOLINT"):
             line = f"{behind[1]}  ///< {behind[2]}"
         elif known and not re.search(r"\b(return|require|if|else)\b", known[2]) and not documented(out):
             line = f"{known[1]}/** {CONVENTIONS[known[3]]} */ {line[len(known[1]):]}"
