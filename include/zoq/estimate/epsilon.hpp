@@ -32,13 +32,14 @@
 
 namespace zoq {
 
+/// How choose_epsilon and measure_noise probe. Steps are scales of queries.
 struct epsilon_options {
-  seed_t seed = 0;
-  int directions = 4;
-  double near = 2e-5;  // step at which curvature is far below rounding
-  double far = 2e-2;   // step at which rounding is far below curvature
-  double smallest = 1e-5;
-  double largest = 2e-2;
+  seed_t seed = 0;         // of the directions
+  int directions = 4;      // that are measured; results are means over them
+  double near = 2e-5;      // step at which curvature is far below rounding
+  double far = 2e-2;       // step at which rounding is far below curvature
+  double smallest = 1e-5;  // the least epsilon that is chosen
+  double largest = 2e-2;   // the largest that is
 };
 
 /// For k values: probes are shorter where more values move, since what matters is how far the model moves.
@@ -52,8 +53,9 @@ inline epsilon_options epsilon_options_for(index_t k) {
   return out;
 }
 
+/// What choose_epsilon found. s and b are those above.
 struct epsilon_choice {
-  double epsilon = 0;
+  double epsilon = 0;         // to use
   double noise = 0;           // s: of a loss, as far as a pair does not share it
   double bias = 0;            // b: the quotient errs by b e^2
   double slope = 0;           // root mean square of the measured slopes

@@ -30,16 +30,19 @@
 
 namespace zoq {
 
+/// One of the estimators E, chosen at run time: an estimator itself.
 template <class... E>
 class estimator_choice {
  public:
   using state = std::tuple<typename E::state...>;  // only the chosen one's is used
   static constexpr std::string_view name = "any";
 
-  using list = std::variant<E...>;
+  using list = std::variant<E...>;  // what can be chosen
 
   estimator_choice() = default;
+  /// Holds this one, as choice_named gives it.
   explicit estimator_choice(list of) : of_(std::move(of)) {}
+  /// Holds this one: estimators convert.
   template <class One>
   requires(std::is_same_v<One, E> || ...) estimator_choice(const One& one)  // NOLINT: a conversion
       : of_(one) {}
@@ -49,10 +52,12 @@ class estimator_choice {
   decltype(auto) visit(F&& f) {
     return std::visit(std::forward<F>(f), of_);
   }
+  /// The same, to read only.
   template <class F>
   decltype(auto) visit(F&& f) const {
     return std::visit(std::forward<F>(f), of_);
   }
+  /// The name of the chosen one.
   [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
 
   template <executor X>
@@ -72,10 +77,12 @@ class estimator_choice {
   [[nodiscard]] std::vector<float> save(const X& exec, const state& states) const {
     return with_state(states, [&](const auto& e, const auto& s) { return save_state(e, exec, s); });
   }
+  /// Restores what save gave. Throws when that cannot be a state of the chosen one.
   template <executor X>
   void load(const X& exec, std::span<const float> saved, state& states) const {
     with_state(states, [&](const auto& e, auto& s) { load_state(e, exec, saved, s); });
   }
+  /// Bytes of the chosen one's state, for k values.
   [[nodiscard]] index_t state_bytes(index_t k) const {
     return visit([&](const auto& e) { return state_bytes_of(e, k); });
   }
@@ -94,6 +101,7 @@ class estimator_choice {
   list of_;
 };
 
+/// Any estimator of the library.
 using any_estimator = estimator_choice<spsa, spsa_one_sided, leave_one_out, fzoo, hizoo, svrg,
                                        conservative, sign_spsa>;
 static_assert(saved_estimator<any_estimator, any_executor>);

@@ -80,6 +80,7 @@ struct hizoo {
     f("probes", self.probes);
     f("smooth", self.smooth);
   }
+  /// Bytes of shape and next, for k values.
   [[nodiscard]] static index_t state_bytes(index_t k) { return 2 * buffer_bytes<float>(k); }
 
   template <executor X>
@@ -137,6 +138,7 @@ struct hizoo {
     g.loss = base;
   }
 
+  /// The shape that the next step has, [k]; empty before the first step.
   template <executor X>
   [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const {
     std::vector<float> out;

@@ -43,7 +43,9 @@ struct release {
 
 class kept_values {
  public:
+  /// In the memory of the executor; null before the first `reserve`.
   [[nodiscard]] float* data() const { return data_; }
+  /// As reserved; 0 before.
   [[nodiscard]] index_t size() const { return size_; }
 
   /// Room for n floats; zeroed where it was another number.
@@ -58,6 +60,7 @@ class kept_values {
           made.release(), detail::release{[](void* p) { delete static_cast<memory*>(p); }});
     }
   }
+  /// Sets each of them to `value`.
   template <executor X>
   void fill(const X& exec, float value) {
     exec.for_each(size_, detail::fill_with{value, data_});
@@ -98,6 +101,7 @@ inline void append_word(std::uint64_t word, std::vector<float>& out) {
     out.push_back(static_cast<float>(word >> (16 * part) & 0xffff));
   }
 }
+/// A double's 64 bits, likewise.
 inline void append_word(double number, std::vector<float>& out) {
   append_word(std::bit_cast<std::uint64_t>(number), out);
 }

@@ -23,13 +23,13 @@
 namespace zoq {
 
 struct query {
-  static constexpr std::uint64_t this_batch = ~std::uint64_t{0};
+  static constexpr std::uint64_t this_batch = ~std::uint64_t{0};  // the batch of the step
 
-  seed_t seed = 0;
-  double scale = 0;
-  const float* shape = nullptr;   // [k] or none, in the executor's memory
-  const float* origin = nullptr;  // [k] or none: the values as they are now
-  std::uint64_t batch = this_batch;
+  seed_t seed = 0;                   // of the direction
+  double scale = 0;                  // how far along it; negative: the other way
+  const float* shape = nullptr;      // [k] or none, in the executor's memory
+  const float* origin = nullptr;     // [k] or none: the values as they are now
+  std::uint64_t batch = this_batch;  // its number: that of the step that takes it
 };
 
 /// True when a and b are the two ends of one probe: opposite steps along one direction.
@@ -55,31 +55,34 @@ inline std::size_t evaluated_together(std::span<const query> asked, std::size_t 
   return n;
 }
 
+/// What comes back for a query.
 struct answer {
-  double loss = 0;
+  double loss = 0;  // mean over the rows of the batch
 };
 
+/// One direction of a gradient, with its weight.
 struct term {
-  static constexpr std::uint64_t this_step = ~std::uint64_t{0};
+  static constexpr std::uint64_t this_step = ~std::uint64_t{0};  // the step of the gradient
 
-  seed_t seed = 0;
-  double weight = 0;
+  seed_t seed = 0;                 // of the direction
+  double weight = 0;               // factor on the direction
   const float* shape = nullptr;    // [k] or none
   std::uint64_t step = this_step;  // of an earlier estimate: along the direction of that step
 };
 
+/// An estimate, as data.
 struct gradient {
-  std::vector<term> terms;
-  double loss = 0;   // at or near the values
-  double slope = 0;  // along the (last) direction
+  std::vector<term> terms;  // their sum is the gradient
+  double loss = 0;          // at or near the values
+  double slope = 0;         // along the (last) direction
 };
 
 /// Where the run stands.
 struct step_info {
-  std::uint64_t step = 0;
-  seed_t seed = 0;                // of this step's directions
-  const float* values = nullptr;  // [k]
-  value_order order;
+  std::uint64_t step = 0;                    // its number, from 0
+  seed_t seed = 0;                           // of this step's directions
+  const float* values = nullptr;             // [k]
+  value_order order;                         // of the values
   const any_direction* direction = nullptr;  // at this step
   double rate = 0;  // of the optimizer, with the schedule's factor; 0 where it names none
 };

@@ -60,6 +60,7 @@ struct spsa {
 };
 static_assert(estimator<spsa, any_executor>);
 
+/// The one-sided estimate: all probes share the loss at the values.
 struct spsa_one_sided {
   static constexpr std::string_view name = "spsa-one-sided";
   static constexpr std::string_view summary = "slopes from one side and a loss that all share";

@@ -40,7 +40,7 @@ struct svrg {
   static constexpr std::string_view cost =
       "4 q forwards, 2 q m every n-th step; 4 k bytes of state";
   struct state {
-    bool anchored = false;
+    bool anchored = false;   // whether there is an anchor yet
     kept_values anchor;      // [k]
     std::vector<term> full;  // G: the estimate at the anchor
   };
@@ -56,6 +56,7 @@ struct svrg {
     f("every", self.every);
     f("batches", self.batches);
   }
+  /// Bytes of the anchor, for k values.
   [[nodiscard]] static index_t state_bytes(index_t k) { return buffer_bytes<float>(k); }
 
   /// Throws at a step between anchors when it has none: its state was not restored.
@@ -118,7 +119,7 @@ struct svrg {
     }
   }
 
-  /// The terms of G, its step, then the anchor: 16 floats and 8 for each term more than k.
+  /// The terms of G, its step, then the anchor: 8 floats and 8 for each term more than k.
   template <executor X>
   [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const {
     std::vector<float> out;

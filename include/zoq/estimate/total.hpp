@@ -36,7 +36,7 @@ struct total {
                        : std::ldexp(static_cast<double>(units), -40) / static_cast<double>(weight);
   }
 
-  bool operator==(const total&) const = default;
+  bool operator==(const total&) const = default;  // the same sum and count
 };
 
 }  // namespace zoq

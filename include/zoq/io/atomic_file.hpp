@@ -110,6 +110,7 @@ class atomic_file {
   /// Removes the temporary file unless it was committed.
   ~atomic_file() { abandon(); }
 
+  /// Of the file that it becomes.
   [[nodiscard]] const std::string& path() const { return path_; }
 
   /// Appends `bytes`. Throws `error`, naming the file and the cause, e.g. a full disk. Unbuffered:
@@ -127,6 +128,7 @@ class atomic_file {
       return n;
     });
   }
+  /// Appends `chars`. Throws likewise.
   void write(std::string_view chars) {
     write(std::as_bytes(std::span<const char>(chars.data(), chars.size())));
   }

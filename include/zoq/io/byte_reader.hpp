@@ -60,8 +60,11 @@ class byte_reader {
   byte_reader(std::span<const std::byte> bytes, std::string source)
       : bytes_(bytes), source_(std::move(source)) {}
 
+  /// Bytes read or skipped so far: where the next one is.
   [[nodiscard]] std::size_t position() const { return position_; }
+  /// Bytes still to come.
   [[nodiscard]] std::size_t left() const { return bytes_.size() - position_; }
+  /// The next byte; the end when none is left.
   [[nodiscard]] const std::byte* here() const { return bytes_.data() + position_; }
 
   /// The next number. Throws "SOURCE: cut short: WHAT needs ..." when too few bytes are left; the

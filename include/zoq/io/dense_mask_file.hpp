@@ -31,8 +31,10 @@
 
 namespace zoq {
 
+/// Whose names tensors have: GGUF's, or those of Hugging Face's Llama family.
 enum class naming { gguf, hf };
 
+/// What a file of a dense mask is like. Heads count where rows stand in another order.
 struct dense_mask_options {
   naming names = naming::gguf;  // to write; reading tells them apart
   index_t heads = 0;            // of queries; 0: not known

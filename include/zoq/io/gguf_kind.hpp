@@ -16,6 +16,7 @@
 
 namespace zoq {
 
+/// What a metadata value is; the numbers are those in files.
 enum class gguf_kind : std::uint32_t {
   u8,
   i8,
@@ -34,8 +35,8 @@ enum class gguf_kind : std::uint32_t {
 
 /// One metadata entry, still as bytes in the file.
 struct gguf_value {
-  std::string_view key;
-  gguf_kind kind = gguf_kind::u8;
+  std::string_view key;               // "llama.block_count"; lies in the file
+  gguf_kind kind = gguf_kind::u8;     // of the value
   gguf_kind element = gguf_kind::u8;  // of an array
   std::uint64_t count = 1;            // of an array's elements
   std::span<const std::byte> bytes;   // the value; an array's elements
@@ -54,11 +55,14 @@ constexpr std::uint64_t least_bytes(gguf_kind kind) {
   return bytes[static_cast<std::uint32_t>(kind)];
 }
 
+/// f32 or f64.
 constexpr bool is_float(gguf_kind kind) { return kind == gguf_kind::f32 || kind == gguf_kind::f64; }
+/// i8, i16, i32 or i64.
 constexpr bool is_signed(gguf_kind kind) {
   return kind == gguf_kind::i8 || kind == gguf_kind::i16 || kind == gguf_kind::i32 ||
          kind == gguf_kind::i64;
 }
+/// A whole number, with a sign or without.
 constexpr bool is_integer(gguf_kind kind) {
   return !is_float(kind) && kind != gguf_kind::boolean && kind != gguf_kind::string &&
          kind != gguf_kind::array;

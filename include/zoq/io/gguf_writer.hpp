@@ -38,6 +38,7 @@ namespace zoq {
 
 class gguf_writer {
  public:
+  /// Takes the next bytes of a tensor.
   using sink = std::function<void(std::span<const std::byte>)>;
 
   // Metadata stands in the file in the order of the calls. A key that comes twice throws.
@@ -49,6 +50,7 @@ class gguf_writer {
     start_value(key, kind_of<T>());
     append(values_, value);
   }
+  /// A string.
   void set(std::string_view key, std::string_view value) {
     start_value(key, gguf_kind::string);
     append(values_, value);

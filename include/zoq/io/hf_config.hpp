@@ -34,17 +34,22 @@ namespace zoq {
 /// starting with the object's source and naming the key.
 class hf_values {
  public:
+  /// Keeps a reference to the object. `source` starts every message.
   hf_values(const nlohmann::json& object, std::string source)
       : object_(object), source_(std::move(source)) {
     require(object.is_object(), source_, ": is no JSON object");
   }
 
+  /// What starts every message.
   [[nodiscard]] const std::string& source() const { return source_; }
+  /// True unless it is absent.
   [[nodiscard]] bool has(const char* key) const { return find(key) != nullptr; }
+  /// The member of this key, or null when it is absent.
   [[nodiscard]] const nlohmann::json* find(const char* key) const {
     const auto at = object_.find(key);
     return at == object_.end() || at->is_null() ? nullptr : &*at;
   }
+  /// The member of this key. Throws when it is absent.
   [[nodiscard]] const nlohmann::json& member(const char* key) const {
     const nlohmann::json* found = find(key);
     require(found != nullptr, source_, ": key \"", key, "\" is missing");
@@ -53,6 +58,7 @@ class hf_values {
 
   /// A whole number from 0 to 2^31.
   [[nodiscard]] std::uint32_t size(const char* key) const { return size_of(member(key), key); }
+  /// The same, or `absent`.
   [[nodiscard]] std::uint32_t size(const char* key, std::uint32_t absent) const {
     return has(key) ? size(key) : absent;
   }
@@ -71,15 +77,18 @@ class hf_values {
             key, "\" is no number that a float can hold");
     return value.get<double>();
   }
+  /// The same, or `absent`.
   [[nodiscard]] double number(const char* key, double absent) const {
     return has(key) ? number(key) : absent;
   }
+  /// A bool, or `absent`.
   [[nodiscard]] bool flag(const char* key, bool absent) const {
     const nlohmann::json* value = find(key);
     require(value == nullptr || value->is_boolean(), source_, ": \"", key,
             "\" is neither true nor false");
     return value == nullptr ? absent : value->get<bool>();
   }
+  /// A string, or `absent`.
   [[nodiscard]] std::string string(const char* key, std::string_view absent) const {
     return has(key) ? json_string(object_, key, source_) : std::string(absent);
   }
@@ -91,11 +100,12 @@ class hf_values {
     return values;
   }
 
-  // For settings of which only one value is built.
+  /// For settings of which only one value is built: throws unless it is `wanted`.
   void require_flag(const char* key, bool absent, bool wanted) const {
     require(flag(key, absent) == wanted, source_, ": \"", key, "\" is ", wanted ? "false" : "true",
             ", only ", wanted ? "true" : "false", " is supported");
   }
+  /// The same of a string.
   void require_string(const char* key, std::string_view absent, std::string_view wanted) const {
     const std::string found = string(key, absent);
     require(found == wanted, source_, ": \"", key, "\" is \"", printable(found), "\", only \"",
@@ -210,7 +220,7 @@ struct hf_family {
   std::string name;              // general.architecture: "llama", "gpt2", "openelm"
   std::uint32_t vocabulary = 0;  // rows of the embedding
   bool tied = false;             // the head is the embedding
-  bool rotary_halves = false;
+  bool rotary_halves = false;    // coordinates j and j + D / 2 turn together
 };
 
 /// Sets the sizes of the model whose config.json was read from `source`. Throws, starting with

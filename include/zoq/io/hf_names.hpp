@@ -20,8 +20,8 @@ struct hf_place {
   /// rows.
   enum class take { all, transposed, upper, lower };
 
-  std::string name;  // in GGUF files
-  take what = take::all;
+  std::string name;       // in GGUF files
+  take what = take::all;  // of the folder's tensor
 };
 
 namespace detail {

@@ -32,31 +32,34 @@ namespace zoq {
 
 /// Which of the choices goes on after the prompt?
 struct choice_row {
-  std::string prompt;
+  std::string prompt;                // not empty
   std::vector<std::string> choices;  // 2 or more, all different, none empty
   index_t answer = 0;                // the number of the right one, from 0
 };
 
 /// What goes on after the prompt?
 struct completion_row {
-  std::string prompt;
-  std::string completion;
+  std::string prompt;      // not empty
+  std::string completion;  // not empty
 };
 
 /// Running text.
 struct text_row {
-  std::string text;
+  std::string text;  // not empty
 };
 
 /// Of two texts that may go on after the prompt, the better and the worse.
 struct preference_row {
-  std::string prompt;
-  std::string chosen, rejected;  // not the same
+  std::string prompt;  // not empty
+  /// Not empty.
+  std::string chosen, rejected;  // likewise, and not the same
 };
 
+/// A row of any kind, in the order of row_kind.
 using any_row = std::variant<choice_row, completion_row, text_row, preference_row>;
 using text_rows = std::vector<any_row>;  // of one kind throughout
 
+/// Which kind it is of.
 [[nodiscard]] inline row_kind kind_of(const any_row& row) { return row_kinds[row.index()]; }
 
 namespace detail {

@@ -53,10 +53,12 @@ class mapped_file {
     size_ = static_cast<std::size_t>(facts.st_size);
   }
 
+  /// Leaves `other` without bytes.
   mapped_file(mapped_file&& other) noexcept
       : path_(std::move(other.path_)),
         data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)) {}
+  /// Likewise; what this one had is unmapped.
   mapped_file& operator=(mapped_file&& other) noexcept {
     if (this != &other) {
       unmap();
@@ -68,7 +70,9 @@ class mapped_file {
   }
   ~mapped_file() { unmap(); }
 
+  /// All of the file.
   [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_}; }
+  /// As it was opened; empty when nothing was.
   [[nodiscard]] const std::string& path() const { return path_; }
 
   /// Asks the system to read all pages soon. Only a hint: no effect on what is read, no errors.

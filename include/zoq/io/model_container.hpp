@@ -44,9 +44,10 @@ inline constexpr std::string_view format_key = "format ";
 
 /// A tensor to be written.
 struct container_tensor {
-  std::string name;
-  format_info format;
-  index_t rows = 0, columns = 0;
+  std::string name;    // as in GGUF files
+  format_info format;  // of its blocks
+  /// 1 for a gain or a bias.
+  index_t rows = 0, columns = 0;  // of the matrix
   /// Calls the sink with the next bytes of the blocks, as often as it likes.
   std::function<void(const safetensor_source::sink&)> make;
   /// Called after `make`: what the rows own, rows * format.row_bytes bytes. None for other formats.

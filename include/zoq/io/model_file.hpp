@@ -31,7 +31,7 @@ namespace zoq {
 
 /// One tensor, where it lies.
 struct stored_tensor {
-  std::string name;
+  std::string name;                     // as in GGUF files
   std::vector<index_t> shape;           // 1 to 4 extents, fastest first: shape[0] is the columns
   std::uint32_t type = no_gguf_type;    // GGUF type id, if the format has one
   std::string_view format = {};         // zoq's name of it; empty when zoq does not know it
@@ -39,6 +39,7 @@ struct stored_tensor {
   const std::byte* row_data = nullptr;  // what rows own beside them, or null
   index_t byte_count = -1;              // of the blocks; -1 when the format is unknown
 
+  /// The fastest extent.
   [[nodiscard]] index_t columns() const { return shape[0]; }
   /// Product of the other extents: n values in one dimension are a 1 x n matrix.
   [[nodiscard]] index_t rows() const {
@@ -52,8 +53,8 @@ struct stored_tensor {
 
 /// What the bytes of metadata and tensors lie in. A copy shares it.
 struct model_bytes {
-  std::vector<std::shared_ptr<const mapped_file>> files;
-  std::vector<std::shared_ptr<const void>> copies;  // what could not be used where it lay
+  std::vector<std::shared_ptr<const mapped_file>> files;  // as they lie on the disk
+  std::vector<std::shared_ptr<const void>> copies;        // what could not be used where it lay
 };
 
 /// Where the bytes lie or, when that is no multiple of `multiple`, a copy, kept in `bytes`.
@@ -89,6 +90,7 @@ class model_file {
     }
   }
 
+  /// What starts every message.
   [[nodiscard]] const std::string& path() const { return path_; }
 
   /// Gives the pages of the files in memory back to the system.
@@ -100,11 +102,13 @@ class model_file {
 
   /// All metadata, in the order of the file.
   [[nodiscard]] std::span<const gguf_value> metadata() const { return values_; }
+  /// True when there is metadata of this key.
   [[nodiscard]] bool has(std::string_view key) const { return value_numbers_.contains(key); }
 
   // The typed getters throw, naming file, key, the kind found and the kind wanted, when the key is
   // missing or its value does not fit.
 
+  /// From a string.
   [[nodiscard]] std::string get_string(std::string_view key) const {
     return std::string(reader_of(value(key, "a string", gguf_kind::string)).take_string(key));
   }
@@ -137,6 +141,7 @@ class model_file {
     return read_number<double>(v.kind, v.bytes.data());
   }
 
+  /// From a bool.
   [[nodiscard]] bool get_bool(std::string_view key) const {
     const gguf_value& v = value(key, "a bool", gguf_kind::boolean);
     return v.bytes[0] != std::byte{0};

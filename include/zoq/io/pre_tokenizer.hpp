@@ -12,6 +12,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+/// Texts are bytes: 8 bits a unit.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 

@@ -12,6 +12,7 @@ namespace zoq {
 /// In the order of `any_row`, which holds such rows.
 enum class row_kind { choice, completion, text, preference };
 
+/// All of them, in the same order.
 inline constexpr row_kind row_kinds[] = {row_kind::choice, row_kind::completion, row_kind::text,
                                          row_kind::preference};
 

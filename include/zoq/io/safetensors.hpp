@@ -42,7 +42,7 @@ namespace zoq {
 
 /// One tensor. Owns its name and shape, not its bytes.
 struct safetensor {
-  std::string name;
+  std::string name;                  // once in a file
   std::string dtype;                 // "F32"
   std::vector<index_t> shape;        // slowest first; empty: one value
   std::span<const std::byte> bytes;  // row-major, of any alignment
@@ -103,9 +103,10 @@ inline index_t checked_bytes(const std::string& dtype, const std::vector<index_t
 
 }  // namespace detail
 
+/// A file of tensors, mapped: their bytes are valid while it lives.
 class safetensors_file {
  public:
-  using strings = std::map<std::string, std::string>;
+  using strings = std::map<std::string, std::string>;  // by key
 
   /// Maps and checks the file; tensor data is not read. Throws `error`, naming the file and the
   /// place, on a broken header, an unknown dtype, bytes that do not fit a shape, lie outside the
@@ -114,7 +115,9 @@ class safetensors_file {
     return safetensors_file(mapped_file(path));
   }
 
+  /// As it was opened.
   [[nodiscard]] const std::string& path() const { return file_.path(); }
+  /// Where the bytes lie.
   [[nodiscard]] const mapped_file& file() const { return file_; }
   /// The strings of "__metadata__"; empty when there is none.
   [[nodiscard]] const strings& metadata() const { return metadata_; }
@@ -250,13 +253,14 @@ class safetensors_file {
 
 /// A tensor whose bytes are made while a file is written.
 struct safetensor_source {
+  /// Takes the next bytes.
   using sink = std::function<void(std::span<const std::byte>)>;
 
-  std::string name;
-  std::string dtype;
-  std::vector<index_t> shape;
-  std::function<void(const sink&)>
-      make;  // calls the sink with the next bytes, as often as it likes
+  std::string name;            // once in a file
+  std::string dtype;           // "F32"
+  std::vector<index_t> shape;  // slowest first
+  /// Calls the sink with the next bytes, as often as it likes.
+  std::function<void(const sink&)> make;
 };
 
 namespace detail {

@@ -24,11 +24,14 @@
 
 namespace zoq {
 
+/// A matrix whose every weight has a score.
 struct scored_matrix {
-  std::string name;
-  index_t rows = 0, columns = 0;
+  std::string name;  // as in GGUF files
+  /// Of the matrix.
+  index_t rows = 0, columns = 0;  // of the matrix
 };
 
+/// Writes scores as they come, whole or not at all.
 class score_writer {
  public:
   /// Starts the file; `path` stays as it is until commit(). Throws as stream_safetensors does.

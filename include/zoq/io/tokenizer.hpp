@@ -124,7 +124,9 @@ class tokenizer {
   [[nodiscard]] token_t bos() const { return bos_; }
   /// The token that ends a sequence or an answer; -1 when the file names none.
   [[nodiscard]] token_t eos() const { return eos_; }
+  /// Whether a sequence begins with bos().
   [[nodiscard]] bool adds_bos() const { return adds_bos_; }
+  /// Whether it ends with eos().
   [[nodiscard]] bool adds_eos() const { return adds_eos_; }
 
  private:

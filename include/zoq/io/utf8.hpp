@@ -15,9 +15,10 @@
 
 namespace zoq {
 
+/// A character of a text.
 struct utf8_char {
-  char32_t code = 0;
-  int bytes = 0;  // 1 to 4; 0 when the bytes are not well formed
+  char32_t code = 0;  // its number in Unicode
+  int bytes = 0;      // 1 to 4; 0 when the bytes are not well formed
 };
 
 /// The character that starts at byte `at` of `text`, which must be inside.

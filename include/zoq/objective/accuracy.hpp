@@ -25,7 +25,7 @@ struct accuracy {
   static constexpr std::string_view paper = "arXiv 2305.17333";
   static constexpr std::string_view cost = option_likelihood::cost;
   static constexpr bool serves(row_kind kind) { return kind == row_kind::choice; }
-  option_score score = option_score::mean;
+  option_score score = option_score::mean;  // how an option's tokens make s_o
 
   /// As option_likelihood.
   static void pack(const example& row, packing& batch) { option_likelihood::pack(row, batch); }

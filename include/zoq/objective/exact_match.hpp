@@ -25,7 +25,7 @@ struct exact_match {
       "share of rows whose completion greedy decoding does not give";
   static constexpr std::string_view paper = "arXiv 1606.05250";
   static constexpr std::string_view cost = "a forward of prompt and completion";
-  static constexpr bool reads_best = true;
+  static constexpr bool reads_best = true;  // see best_reading_objective
   static constexpr bool serves(row_kind kind) { return kind == row_kind::completion; }
 
   /// Throws unless the row has exactly one continuation.

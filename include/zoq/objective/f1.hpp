@@ -28,7 +28,7 @@ struct f1 {
       "1 - F1 of the completion's tokens and the likeliest ones at their places";
   static constexpr std::string_view paper = "arXiv 1606.05250";
   static constexpr std::string_view cost = "a forward of prompt and completion";
-  static constexpr bool reads_best = true;
+  static constexpr bool reads_best = true;  // see best_reading_objective
   static constexpr bool serves(row_kind kind) { return kind == row_kind::completion; }
 
   /// Throws unless the row has exactly one continuation.

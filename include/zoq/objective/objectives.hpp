@@ -31,16 +31,19 @@
 
 namespace zoq {
 
+/// One of the objectives O, chosen at run time: an objective itself.
 template <objective... O>
 class objective_choice {
  public:
   static constexpr std::string_view name = "any";
   static constexpr bool reads_best = true;  // if need be: see wants_best
 
-  using list = std::variant<O...>;
+  using list = std::variant<O...>;  // what can be chosen
 
   objective_choice() = default;
+  /// Holds this one, as policy_named gives it.
   explicit objective_choice(list of) : of_(std::move(of)) {}
+  /// Holds this one: objectives convert.
   template <class One>
   requires(std::is_same_v<One, O> || ...) objective_choice(const One& one)  // NOLINT: a conversion
       : of_(one) {}
@@ -50,10 +53,12 @@ class objective_choice {
   decltype(auto) visit(F&& f) {
     return std::visit(std::forward<F>(f), of_);
   }
+  /// The same, to read only.
   template <class F>
   decltype(auto) visit(F&& f) const {
     return std::visit(std::forward<F>(f), of_);
   }
+  /// The name of the chosen one.
   [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
   /// False for objectives that only have a loss: `choice` is then -1.
   [[nodiscard]] bool chooses() const {
@@ -115,6 +120,7 @@ class objective_choice {
   list of_;
 };
 
+/// Any objective of the library.
 using any_objective =
     objective_choice<option_likelihood, next_token, accuracy, exact_match, f1, dpo>;
 static_assert(choosing_objective<any_objective> && referring_objective<any_objective>);

@@ -18,7 +18,8 @@
 
 namespace zoq {
 
-enum class option_score { mean, sum };  // over the tokens of an option
+/// How the log p of an option's tokens make its s_o.
+enum class option_score { mean, sum };
 
 struct option_likelihood {
   static constexpr std::string_view name = "option_likelihood";
@@ -28,7 +29,7 @@ struct option_likelihood {
   static constexpr std::string_view cost =
       "a forward of the prompt, and of each choice's tokens but one";
   static constexpr bool serves(row_kind kind) { return kind == row_kind::choice; }
-  option_score score = option_score::mean;
+  option_score score = option_score::mean;  // how an option's tokens make s_o
 
   /// Throws unless there are at least two options, none empty, and the answer is one of them.
   static void pack(const example& row, packing& batch) {

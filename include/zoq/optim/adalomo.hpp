@@ -28,10 +28,13 @@ namespace zoq {
 
 /// A factor of the second moment: running sums of squares over lines (rows, or columns) of a matrix.
 struct add_squares_of_lines {
-  const float* g;             // [rows, columns]
-  index_t line, item, count;  // strides of lines and of a line's items; items of a line
-  double beta, eps;           // eps: of a whole line
-  float* sums;                // [lines]
+  const float* g;  // [rows, columns]
+  index_t line,    // stride of lines
+      item,        // stride of a line's items
+      count;       // items of a line
+  /// b: the share that is kept.
+  double beta, eps;  // of a whole line
+  float* sums;       // [lines]
   ZOQ_HD void operator()(index_t i) const {
     double sum = eps;
     for (index_t j = 0; j < count; ++j) {
@@ -42,18 +45,20 @@ struct add_squares_of_lines {
   }
 };
 
+/// x[i], in double: to be summed.
 struct element_of {
-  const float* x;
+  const float* x;  // [n], of the loop
   ZOQ_HD double operator()(index_t i) const { return static_cast<double>(x[i]); }
 };
 
 /// g / sqrt(r c / sum(r)), rounded to float so that its square is exact in double.
 struct factored_update {
-  const float* g;  // [rows, columns]
-  const float* r;  // [rows]
-  const float* c;  // [columns]
-  index_t columns;
-  double sum;  // of r
+  const float* g;   // [rows, columns]
+  const float* r;   // [rows]
+  const float* c;   // [columns]
+  index_t columns;  // of the matrix
+  double sum;       // of r
+  /// u[i], before its rms is limited.
   [[nodiscard]] ZOQ_HD double of(index_t i) const {
     const double v =
         static_cast<double>(r[i / columns]) * static_cast<double>(c[i % columns]) / sum;
@@ -63,10 +68,12 @@ struct factored_update {
   ZOQ_HD double operator()(index_t i) const { return of(i) * of(i); }
 };
 
+/// w <- kept * w - rate * u.
 struct apply_factored {
-  factored_update u;
-  double rate, kept;
-  float* values;
+  factored_update u;  // before its rms is limited
+  /// `now`, over what limits the rms.
+  double rate, kept;  // 1 - now * weight_decay
+  float* values;      // w [rows, columns]
   ZOQ_HD void operator()(index_t i) const {
     values[i] = static_cast<float>(std::fma(-rate, u.of(i), static_cast<double>(values[i]) * kept));
   }
@@ -79,11 +86,11 @@ struct adalomo {
   static constexpr std::string_view paper = "arXiv 2310.10195";
   static constexpr std::string_view cost = "4 bytes a row and column; sparse views 4 k bytes";
   double rate = 3e-4;
-  double decay = 0.8;
-  double clip = 1;         // the largest rms of an update
-  double floor = 1e-3;     // the least size of a matrix's values
-  double epsilon = 1e-30;  // beside squares
-  double weight_decay = 0;
+  double decay = 0.8;       // makes b of t
+  double clip = 1;          // the largest rms of an update
+  double floor = 1e-3;      // the least size of a matrix's values
+  double epsilon = 1e-30;   // beside squares
+  double weight_decay = 0;  // times the rate, of the value at each step
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {

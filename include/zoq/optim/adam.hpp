@@ -28,8 +28,8 @@ struct adam {
   static constexpr int state_floats = 2;
   static constexpr bool needs_norm = false;
   double rate = 3e-4;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
+  double beta1 = 0.9;       // b1: share of the mean that is kept
+  double beta2 = 0.999;     // b2: share of the mean square that is kept
   double epsilon = 1e-8;    // beside the root
   double weight_decay = 0;  // times the rate, of the value at each step
 
@@ -42,9 +42,15 @@ struct adam {
     f("weight_decay", self.weight_decay);
   }
 
-  // In double, rounded once for each of m, v and w. A square of a float is exact in double.
+  /// What one step does to a value, its state being m, v: in double, rounded once for each of m, v
+  /// and w. A square of a float is exact in double.
   struct rule {
-    double rate, beta1, beta2, unbiased2, epsilon, kept;  // rate: with the first moment's factor
+    double rate,    // with the schedule, and 1 / (1 - b1^t)
+        beta1,      // b1
+        beta2,      // b2
+        unbiased2,  // 1 / (1 - b2^t)
+        epsilon,    // beside the root
+        kept;       // 1 - rate * decay
     ZOQ_HD float operator()(float value, float gradient, float* state) const {
       const double g = static_cast<double>(gradient);
       const double m = running_mean(beta1, static_cast<double>(state[0]), g);

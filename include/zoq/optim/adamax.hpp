@@ -26,8 +26,8 @@ struct adamax {
   static constexpr int state_floats = 2;
   static constexpr bool needs_norm = false;
   double rate = 3e-4;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
+  double beta1 = 0.9;    // b1: share of the mean that is kept
+  double beta2 = 0.999;  // b2: share of the largest that is kept
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -36,8 +36,11 @@ struct adamax {
     f("beta2", self.beta2);
   }
 
+  /// What one step does to a value, its state being m, u.
   struct rule {
-    double rate, beta1, beta2;  // rate: with the first moment's factor
+    double rate,  // with the schedule, and 1 / (1 - b1^t)
+        beta1,    // b1
+        beta2;    // b2
     ZOQ_HD float operator()(float value, float gradient, float* state) const {
       const double g = static_cast<double>(gradient);
       const double m = running_mean(beta1, static_cast<double>(state[0]), g);

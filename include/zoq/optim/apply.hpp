@@ -14,20 +14,22 @@
 
 namespace zoq {
 
+/// One step of value i, by an elementwise rule.
 template <class Rule>
 struct apply_rule {
-  Rule rule;
-  const float* gradient;
-  float* values;
-  float* state;
+  Rule rule;              // of the step: optimizer.at(facts)
+  const float* gradient;  // [k]
+  float* values;          // [k]
+  float* state;           // [k, state_floats], or null
   int state_floats;
   ZOQ_HD void operator()(index_t i) const {
     values[i] = rule(values[i], gradient[i], state == nullptr ? nullptr : state + i * state_floats);
   }
 };
 
+/// x[i]^2, in double: to be summed.
 struct square_of {
-  const float* x;
+  const float* x;  // [n], of the loop
   ZOQ_HD double operator()(index_t i) const {
     return static_cast<double>(x[i]) * static_cast<double>(x[i]);
   }

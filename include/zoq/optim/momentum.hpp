@@ -33,8 +33,10 @@ struct momentum {
     f("beta", self.beta);
   }
 
+  /// What one step does to a value, its state being v.
   struct rule {
-    float rate, beta;
+    /// With the schedule.
+    float rate, beta;  // share of v that is kept
     ZOQ_HD float operator()(float value, float gradient, float* velocity) const {
       *velocity = std::fma(beta, *velocity, gradient);
       return std::fma(-rate, *velocity, value);

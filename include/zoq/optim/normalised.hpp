@@ -31,6 +31,7 @@ struct normalised {
     f("rate", self.rate);
   }
 
+  /// What one step does to a value.
   struct rule {
     double rate;  // over the norm
     ZOQ_HD float operator()(float value, float gradient, float*) const {

@@ -27,9 +27,9 @@ namespace zoq {
 
 /// What is known of a step before the values change.
 struct step_facts {
-  std::uint64_t step = 0;
-  double schedule = 1;  // the schedule's factor for this step
-  double loss = 0;
+  std::uint64_t step = 0;     // its number, from 0
+  double schedule = 1;        // the schedule's factor for this step
+  double loss = 0;            // at or near the values
   double gradient_norm2 = 0;  // squared norm of the estimate; only if the optimizer asks for it
 };
 

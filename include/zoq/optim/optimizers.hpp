@@ -28,15 +28,18 @@
 
 namespace zoq {
 
+/// One of the optimizers O, chosen at run time: an optimizer itself.
 template <optimizer... O>
 class optimizer_choice {
  public:
   static constexpr std::string_view name = "any";
 
-  using list = std::variant<O...>;
+  using list = std::variant<O...>;  // what can be chosen
 
   optimizer_choice() = default;
+  /// Holds this one, as policy_named gives it.
   explicit optimizer_choice(list of) : of_(std::move(of)) {}
+  /// Holds this one: optimizers convert.
   template <class One>
   requires(std::is_same_v<One, O> || ...) optimizer_choice(const One& one)  // NOLINT: a conversion
       : of_(one) {}
@@ -46,15 +49,19 @@ class optimizer_choice {
   decltype(auto) visit(F&& f) {
     return std::visit(std::forward<F>(f), of_);
   }
+  /// The same, to read only.
   template <class F>
   decltype(auto) visit(F&& f) const {
     return std::visit(std::forward<F>(f), of_);
   }
+  /// The name of the chosen one.
   [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
 
+  /// Floats of the chosen one's state, for values of this order.
   [[nodiscard]] index_t state_size(const value_order& order) const {
     return visit([&](const auto& o) { return state_size_of(o, order); });
   }
+  /// One update by the chosen one, as apply_optimizer.
   template <executor X>
   void apply(const X& exec, const value_order& order, const step_facts& facts,
              const float* gradient, float* state, float* values) const {
@@ -65,6 +72,7 @@ class optimizer_choice {
   list of_;
 };
 
+/// Any optimizer of the library.
 using any_optimizer =
     optimizer_choice<sgd, momentum, adam, adamax, normalised, polyak, adalomo, sign_descent>;
 static_assert(optimizer<any_optimizer>);

@@ -42,8 +42,10 @@ struct polyak {
     f("beta", self.beta);
   }
 
+  /// What one step does to a value, its state being v.
   struct rule {
-    double rate, beta;
+    /// (1 - beta) schedule gamma.
+    double rate, beta;  // share of v that is kept
     ZOQ_HD float operator()(float value, float gradient, float* velocity) const {
       const double v =
           std::fma(rate, static_cast<double>(gradient), beta * static_cast<double>(*velocity));
@@ -61,6 +63,7 @@ struct polyak {
     return facts.gradient_norm2 > 0 ? std::fmin(cap, above / facts.gradient_norm2) : 0.0;
   }
 
+  /// Throws as `rate` does, and unless beta is in [0, 1).
   [[nodiscard]] rule at(const step_facts& facts) const {
     detail::require_kept(name, "beta", beta);
     return {(1 - beta) * facts.schedule * rate(facts), beta};

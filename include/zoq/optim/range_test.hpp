@@ -42,6 +42,7 @@ struct range_test {
   }
 };
 
+/// Rates that a range test found.
 struct range_choice {
   double rate = 0;      // to use
   double lowest = 0;    // at which the smoothed loss was least

@@ -27,19 +27,23 @@ inline double half_cosine(double progress) {
 }
 }  // namespace detail
 
+/// Factor 1 at every step.
 struct constant {
   static constexpr std::string_view name = "constant";
   static constexpr std::string_view summary = "the rate as it is, to the end";
   static constexpr std::string_view paper = "";
   static constexpr std::string_view cost = "none";
+  /// The factor, wherever the run is.
   static double at(double) { return 1.0; }
 };
 
+/// Factor 1 - t/T.
 struct linear_decay {
   static constexpr std::string_view name = "linear";
   static constexpr std::string_view summary = "falls by the same at every step, to 0";
   static constexpr std::string_view paper = "";
   static constexpr std::string_view cost = "none";
+  /// The factor; progress: t/T, from 0 to 1.
   static double at(double progress) { return 1.0 - progress; }
 };
 
@@ -49,6 +53,7 @@ struct cosine {
   static constexpr std::string_view summary = "falls along half a cosine, to 0";
   static constexpr std::string_view paper = "arXiv 1608.03983";
   static constexpr std::string_view cost = "none";
+  /// The factor; progress: t/T, from 0 to 1.
   static double at(double progress) { return detail::half_cosine(progress); }
 };
 
@@ -82,6 +87,7 @@ struct one_cycle {
   }
 };
 
+/// Any schedule of the library.
 using any_schedule = std::variant<constant, linear_decay, cosine, one_cycle, range_test>;
 
 /// The factor at `step` of `steps`. Throws when the step is not within the run, or on settings that

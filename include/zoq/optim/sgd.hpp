@@ -27,8 +27,9 @@ struct sgd {
     f("rate", self.rate);
   }
 
+  /// What one step does to a value.
   struct rule {
-    float rate;
+    float rate;  // with the schedule
     // One rounding: the same bits with and without fused instructions.
     ZOQ_HD float operator()(float value, float gradient, float*) const {
       return std::fma(-rate, gradient, value);

@@ -16,6 +16,7 @@
 
 namespace zoq {
 
+/// w <- w - rate * schedule * sign(g).
 struct sign_descent {
   static constexpr std::string_view name = "sign";
   static constexpr std::string_view summary = "every value moves by the rate, down its own slope";
@@ -30,8 +31,9 @@ struct sign_descent {
     f("rate", self.rate);
   }
 
+  /// What one step does to a value.
   struct rule {
-    float rate;
+    float rate;  // with the schedule
     ZOQ_HD float operator()(float value, float gradient, float*) const {
       return gradient > 0 ? value - rate : gradient < 0 ? value + rate : value;
     }

@@ -17,23 +17,26 @@
 
 namespace zoq {
 
+/// Four elements of a field.
 struct float4v {
-  float at[4];
+  float at[4];  // in order
 };
 
 /// One tensor's place among the k values.
 struct extent {
-  index_t first, rows, columns;
+  index_t first,  // number of its first value
+      rows,       // of the matrix
+      columns;    // of the matrix
 };
 
 /// Where the k values of a view belong: one extent a tensor. `tensors` is host memory.
 struct value_order {
-  const extent* tensors = nullptr;
-  index_t count = 0;
-  index_t size = 0;  // k
-  const index_t* key =
-      nullptr;          // [k] the element of the field that each value takes; none: its own
-                        // number. In the executor's memory
+  const extent* tensors = nullptr;  // [count]
+  index_t count = 0;                // of tensors
+  index_t size = 0;                 // k
+  /// [k], in the executor's memory: the element of the field that each value takes; null: its own
+  /// number.
+  const index_t* key = nullptr;
   bool on_host = true;  // whether loops over the values may read the host's memory
 };
 

@@ -23,6 +23,7 @@
 
 namespace zoq {
 
+/// Any direction of the library.
 using any_direction = std::variant<gaussian, rademacher, sphere, lozo, subzero>;
 
 /// Throws, naming the choices, when there is none of this name.

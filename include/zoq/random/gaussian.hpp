@@ -34,13 +34,16 @@ struct gaussian {
   static constexpr std::string_view summary = "independent standard normal elements";
   static constexpr std::string_view paper = "arXiv 2305.17333";
 
+  /// The field of one seed.
   struct field_type {
-    seed_t seed;
+    seed_t seed;  // that names the field
+    /// The elements 4 block ... 4 block + 3.
     ZOQ_HD float4v four(index_t block) const {
       return normal_of(philox(seed, static_cast<std::uint64_t>(block)));
     }
   };
 
+  /// The field of this seed; the order does not matter.
   [[nodiscard]] static field_type at(seed_t seed, const value_order&) { return {seed}; }
 };
 static_assert(direction<gaussian>);

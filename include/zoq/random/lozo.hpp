@@ -34,7 +34,7 @@ struct lozo {
   static constexpr std::string_view paper = "arXiv 2410.07698";
   static constexpr bool needs_matrices = true;  // among the values
 
-  int rank = 2;
+  int rank = 2;                            // r
   std::uint64_t refresh = 50;              // steps for which V stays
   seed_t frame = 0;                        // names V
   mutable std::vector<extent> matrices{};  // of the last call of `at`
@@ -45,17 +45,20 @@ struct lozo {
     f("refresh", self.refresh);
   }
 
+  /// The largest r: a loop over elements holds a row of each factor.
   static constexpr int most_rank = 64;
 
+  /// The field of one seed, in a frame.
   struct field_type {
     const extent* matrices;  // [count], the direction's
-    index_t count;
-    seed_t seed, frame;
-    int rank;
-    double factor;  // 1 / sqrt(rank)
+    index_t count;           // of matrices
+    /// Names U.
+    seed_t seed, frame;  // names V
+    int rank;            // r
+    double factor;       // 1 / sqrt(rank)
 
-    // Row `row` of a factor: rank numbers. A factor's rows are numbered by the tensor's first element,
-    // so that no two tensors share one.
+    /// Row `row` of a factor: rank numbers. A factor's rows are numbered by the tensor's first
+    /// element, so that no two tensors share one.
     ZOQ_HD static void factor_row(seed_t of, std::uint64_t stream, index_t row, int rank,
                                   float* out) {
       const auto groups = static_cast<std::uint64_t>((rank + 3) / 4);

@@ -17,6 +17,7 @@
 
 namespace zoq {
 
+/// The numbers 0 .. n-1 in the order of this seed. Throws when n is negative.
 inline std::vector<index_t> permutation(index_t n, seed_t seed) {
   require(n >= 0, "permutation of ", n, " elements");
   std::vector<index_t> order(static_cast<std::size_t>(n));

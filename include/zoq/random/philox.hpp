@@ -14,8 +14,9 @@
 
 namespace zoq {
 
+/// Four random words of 32 bits.
 struct words4 {
-  std::uint32_t at[4];
+  std::uint32_t at[4];  // independent
 };
 
 /// The four words of a block. The key is the seed, the counter (block, stream).

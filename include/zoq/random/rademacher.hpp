@@ -19,8 +19,10 @@ struct rademacher {
   static constexpr std::string_view summary = "independent elements +1 or -1, equally likely";
   static constexpr std::string_view paper = "Spall, IEEE TAC 37(3), 1992";
 
+  /// The field of one seed.
   struct field_type {
-    seed_t seed;
+    seed_t seed;  // that names the field
+    /// The elements 4 block ... 4 block + 3.
     ZOQ_HD float4v four(index_t block) const {
       const words4 w = philox(seed, static_cast<std::uint64_t>(block));
       float4v z{};
@@ -31,6 +33,7 @@ struct rademacher {
     }
   };
 
+  /// The field of this seed; the order does not matter.
   [[nodiscard]] static field_type at(seed_t seed, const value_order&) { return {seed}; }
 };
 static_assert(direction<rademacher>);

@@ -13,6 +13,7 @@
 
 namespace zoq {
 
+/// What a seed is for.
 enum class purpose : std::uint64_t {
   directions = 1,    // the step's directions
   probes = 2,        // the directions of further probes of a step

@@ -26,9 +26,11 @@ struct sphere {
   static constexpr std::string_view summary = "uniform on the sphere of radius sqrt(k)";
   static constexpr std::string_view paper = "arXiv cs/0408007";
 
+  /// The field of one seed.
   struct field_type {
-    gaussian::field_type normal;
-    double factor;
+    gaussian::field_type normal;  // g
+    double factor;                // sqrt(k) / |g|
+    /// The elements 4 block ... 4 block + 3.
     ZOQ_HD float4v four(index_t block) const {
       float4v z = normal.four(block);
       for (float& x : z.at) {

@@ -104,29 +104,36 @@ inline void orthonormalise(std::vector<float>& g, int rank) {
 
 }  // namespace detail
 
+/// What a direction keeps: U and V of its frame, and U Z of its last seed.
 class subzero_memory {
  public:
+  /// Where the factors of one matrix are.
   struct matrix {
-    int rank = 0;
-    index_t u = 0, v = 0;  // where its factors start in `factors`, and its U Z in `moving`
+    int rank = 0;  // r, or the least extent where that is less
+    /// Where U starts in `factors`, and U Z in `moving`.
+    index_t u = 0, v = 0;  // where V does in `factors`
     double factor = 0;     // sqrt(m n) / r
   };
+  /// The factors of all matrices.
   struct frame_data {
-    seed_t frame = 0;
-    int rank = 0;
+    seed_t frame = 0;              // its seed
+    int rank = 0;                  // r
     std::vector<extent> tensors;   // the matrices, by their place in the field
     std::vector<matrix> matrices;  // one for each of `tensors`
     std::vector<float> factors;    // U [m, r] and V [n, r] of every matrix
   };
 
   subzero_memory() = default;
-  // A copy shares the frame, which never changes, and has a U Z of its own.
+  /// A copy shares the frame, which never changes, and has a U Z of its own.
   subzero_memory(const subzero_memory& other) : frame_(other.frame_) {}
+  /// Likewise.
   subzero_memory& operator=(const subzero_memory& other) {
     frame_ = other.frame_;
     return *this;
   }
+  /// Takes frame and U Z.
   subzero_memory(subzero_memory&&) = default;
+  /// Likewise.
   subzero_memory& operator=(subzero_memory&&) = default;
   ~subzero_memory() = default;
 
@@ -198,10 +205,10 @@ struct subzero {
   static constexpr std::string_view paper = "arXiv 2410.08989";
   static constexpr bool needs_matrices = true;  // among the values
 
-  int rank = 16;
-  std::uint64_t refresh = 500;  // steps for which U and V stay
-  seed_t frame = 0;             // names U and V
-  mutable subzero_memory memory{};
+  int rank = 16;                    // r
+  std::uint64_t refresh = 500;      // steps for which U and V stay
+  seed_t frame = 0;                 // names U and V
+  mutable subzero_memory memory{};  // of the last call of `at`
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -209,14 +216,16 @@ struct subzero {
     f("refresh", self.refresh);
   }
 
+  /// The field of one seed, in a frame.
   struct field_type {
-    const extent* tensors;  // [count], like all of this the direction's
-    const subzero_memory::matrix* matrices;
-    const float* factors;
-    const float* moving;
-    index_t count;
-    seed_t seed;
+    const extent* tensors;                   // [count], like all of this the direction's
+    const subzero_memory::matrix* matrices;  // [count]
+    const float* factors;                    // U and V of all matrices
+    const float* moving;                     // U Z, at the places of U
+    index_t count;                           // of matrices
+    seed_t seed;                             // of what is in no matrix
 
+    /// The elements 4 block ... 4 block + 3.
     ZOQ_HD float4v four(index_t block) const {
       float4v out{};
       float4v normal{};

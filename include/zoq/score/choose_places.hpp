@@ -25,12 +25,13 @@
 
 namespace zoq {
 
+/// Which score, and how places are chosen by it.
 struct score_choice {
   std::string score = "fisher";  // a name of score_entries
   std::string settings = {};     // of the score: "probes=8"
-  top_k_options best = {};
-  seed_t seed = 0;       // of random scores and of probes
-  branch_parts at = {};  // where scores that look at tuned values are taken; none: the base
+  top_k_options best = {};       // of the scores: how many, and per what
+  seed_t seed = 0;               // of random scores and of probes
+  branch_parts at = {};          // where scores that look at tuned values are taken; none: the base
 };
 
 namespace detail {

@@ -28,10 +28,11 @@ namespace zoq {
 /// Called after each piece of work.
 using score_progress = std::function<void(index_t done, index_t all)>;
 
+/// What is averaged, and where gradients are taken.
 struct fisher_options {
-  bool square_of_mean = false;
-  branch_parts
-      at{};  // where gradients are taken: the base, or a sparse view's branches() beside it
+  bool square_of_mean = false;  // (mean gradient)^2, see above
+  /// Where gradients are taken: the base, or a sparse view's branches() beside it.
+  branch_parts at{};
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -57,11 +58,13 @@ class fisher {
         samples_(std::move(samples)),
         progress_(std::move(progress)),
         options_(options) {}
+  /// The same of windows of text.
   fisher(
       const X& exec, const Model& model, std::vector<std::vector<token_t>> windows,
       score_progress progress = [](index_t, index_t) {}, const fisher_options& options = {})
       : fisher(exec, model, Samples{std::move(windows)}, std::move(progress), options) {}
 
+  /// Weights of linear layers: as many as there are scores.
   [[nodiscard]] index_t entries() const { return linear_weights(model_.tensors()); }
 
   /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer, the last

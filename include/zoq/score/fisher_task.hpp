@@ -39,6 +39,7 @@ class fisher_task {
       : score_(exec, model, {std::move(rows), std::move(objective)}, std::move(progress), options) {
   }
 
+  /// As fisher's.
   [[nodiscard]] index_t entries() const { return score_.entries(); }
 
   /// As fisher's. Returns the mean loss of the rows.

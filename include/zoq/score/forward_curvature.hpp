@@ -32,10 +32,11 @@
 
 namespace zoq {
 
+/// The probes of every matrix.
 struct forward_curvature_options {
-  int probes = 256;  // for each matrix
-  double epsilon = 1e-3;
-  std::uint64_t seed = 0;
+  int probes = 256;        // for each matrix
+  double epsilon = 1e-3;   // of every entry
+  std::uint64_t seed = 0;  // of their signs
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -55,6 +56,7 @@ class forward_curvature {
   static constexpr std::string_view paper = "arXiv 2305.17333";
   static constexpr std::string_view cost =
       "2 forwards a probe and matrix; offsets and sums of one matrix";
+  /// Called after each probe of each matrix: how many are done, of all.
   using progress_function = std::function<void(index_t done, index_t all)>;
 
   /// Keeps a reference to the executor; the tensors must outlive it. Throws on settings without sense.
@@ -73,6 +75,7 @@ class forward_curvature {
             ", wanted a positive number");
   }
 
+  /// Weights of linear layers: as many as there are scores.
   [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
 
   /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer.

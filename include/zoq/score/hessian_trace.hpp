@@ -31,11 +31,12 @@
 
 namespace zoq {
 
+/// The probes, and what becomes of the scores.
 struct hessian_trace_options {
-  int probes = 4;
-  double epsilon = 1e-2;  // of every entry; second differences need more than first ones
-  double power = 1;       // of the score in the budget
-  std::uint64_t seed = 0;
+  int probes = 4;          // for each matrix
+  double epsilon = 1e-2;   // of every entry; second differences need more than first ones
+  double power = 1;        // of the score in the budget
+  std::uint64_t seed = 0;  // of the signs
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -54,6 +55,7 @@ class hessian_trace {
   static constexpr std::string_view summary = "tensors get entries by their mean curvature";
   static constexpr std::string_view paper = "arXiv 1911.03852";
   static constexpr std::string_view cost = "2 forwards a probe and matrix, offsets of one matrix";
+  /// Called after each matrix: how many are done, of all.
   using progress_function = std::function<void(index_t done, index_t all)>;
 
   /// Keeps a reference to the executor; the tensors must outlive it. Throws on settings without sense.

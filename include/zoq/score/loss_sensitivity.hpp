@@ -39,6 +39,7 @@ class loss_sensitivity {
       score_progress progress = [](index_t, index_t) {})
       : exec_(exec), model_(model), samples_(std::move(samples)), progress_(std::move(progress)) {}
 
+  /// Weights of linear layers: as many as there are scores.
   [[nodiscard]] index_t entries() const { return linear_weights(model_.tensors()); }
 
   /// As fisher's: the last layer first. Returns the mean loss of the samples.

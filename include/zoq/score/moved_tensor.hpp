@@ -29,13 +29,13 @@ inline seed_t probe_seed(seed_t run, index_t tensor, index_t probe) {
                      purpose::probes, static_cast<std::uint64_t>(probe));
 }
 
-/// values[i] = scale * z[i], or sum[i] += scale * z[i], four at a time.
+/// values[i] = scale * z[i], or values[i] += scale * z[i], four at a time.
 struct signs_of_block {
-  rademacher::field_type field;
-  float scale;
-  bool added;
-  float* values;  // [n]
-  index_t n;
+  rademacher::field_type field;  // z
+  float scale;                   // of the signs
+  bool added;                    // to what stands in values
+  float* values;                 // [n]
+  index_t n;                     // entries of the tensor
   ZOQ_HD void operator()(index_t block) const {
     const float4v z = field.four(block);
     for (index_t j = 0; j < 4 && 4 * block + j < n; ++j) {

@@ -31,8 +31,10 @@ class neuron {
   static constexpr std::string_view paper = "arXiv 2403.11621";
   static constexpr std::string_view cost = "that of the score inside: fisher's";
 
+  /// The score whose means are taken.
   explicit neuron(Score inner) : inner_(std::move(inner)) {}
 
+  /// As many as the score's inside.
   [[nodiscard]] index_t entries() const { return inner_.entries(); }
 
   /// Visits as the score inside does, and returns what that returns. Row sums are double.

@@ -34,8 +34,10 @@ inline std::vector<scored_matrix> scored_matrices(std::span<const model_tensor> 
 template <class Scores>
 class saved {
  public:
+  /// The file must outlive it, and have all of the matrices.
   saved(Scores scores, score_writer& file) : scores_(std::move(scores)), file_(file) {}
 
+  /// As the scores' own.
   [[nodiscard]] index_t entries() const { return scores_.entries(); }
 
   /// As the scores' own. Throws also what score_writer::put throws.

@@ -23,8 +23,12 @@
 
 namespace zoq {
 
+/// What there is to know of a score before it is made.
 struct score_entry {
-  std::string_view name, summary, paper, cost;
+  std::string_view name,       // for score_named
+      summary,                 // one line on what it does
+      paper,                   // where it is from
+      cost;                    // in passes and bytes
   bool needs_text = false;     // general text; where needs_rows too, either will do
   bool needs_rows = false;     // labelled rows
   bool needs_reverse = false;  // the family's reverse pass
@@ -40,6 +44,7 @@ constexpr score_entry entry_of(bool text, bool rows, bool reverse, bool at_value
 using fisher_of_text = fisher<any_executor, no_model>;
 }  // namespace detail
 
+/// All scores that score_named knows.
 inline constexpr score_entry score_entries[] = {
     detail::entry_of<detail::fisher_of_text>(true, false, true, true),
     detail::entry_of<fisher_task<any_executor, detail::no_model, detail::no_model>>(false, true,

@@ -52,8 +52,10 @@ class magnitude {
   static constexpr std::string_view summary = "the largest weights: a control";
   static constexpr std::string_view paper = "arXiv 2406.02913";
   static constexpr std::string_view cost = "one reading of the weights";
+  /// Keeps no copy: the tensors must outlive it.
   explicit magnitude(std::span<const model_tensor> tensors) : tensors_(tensors) {}
 
+  /// Weights of linear layers: as many as there are scores.
   [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
 
   /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer.
@@ -74,10 +76,13 @@ class magnitude_smallest {
   static constexpr std::string_view summary = "the smallest weights: a control";
   static constexpr std::string_view paper = "arXiv 2406.02913";
   static constexpr std::string_view cost = "one reading of the weights";
+  /// Keeps no copy: the tensors must outlive it.
   explicit magnitude_smallest(std::span<const model_tensor> tensors) : tensors_(tensors) {}
 
+  /// As magnitude's.
   [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
 
+  /// As magnitude's.
   template <class Visit>
   void visit(Visit&& visit) const {
     detail::visit_magnitudes(tensors_, -1, visit);
@@ -94,11 +99,14 @@ class random_score {
   static constexpr std::string_view summary = "any weights: a control";
   static constexpr std::string_view paper = "arXiv 2406.02913";
   static constexpr std::string_view cost = "a random number an entry";
+  /// Keeps no copy of the tensors, which must outlive it.
   random_score(std::span<const model_tensor> tensors, seed_t seed)
       : tensors_(tensors), seed_(seed) {}
 
+  /// As magnitude's.
   [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
 
+  /// As magnitude's.
   template <class Visit>
   void visit(Visit&& visit) const {
     std::vector<float> scores;

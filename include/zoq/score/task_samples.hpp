@@ -21,9 +21,10 @@ namespace zoq {
 /// Objective: what an objective is, with read_weights (objective/objective.hpp).
 template <class Objective>
 struct task_samples {
-  std::vector<example> rows;
-  Objective objective{};
+  std::vector<example> rows;  // labelled, one sample each
+  Objective objective{};      // whose loss is taken
 
+  /// How many samples there are.
   [[nodiscard]] index_t count() const { return static_cast<index_t>(rows.size()); }
 
   /// Throws, with the row's number, on a row that does not suit the objective.
@@ -44,6 +45,7 @@ struct task_samples {
     return loss;
   }
 };
+/// So that `task_samples{rows, objective}` needs no type.
 template <class Objective>
 task_samples(std::vector<example>, Objective) -> task_samples<Objective>;
 

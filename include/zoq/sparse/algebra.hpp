@@ -146,8 +146,8 @@ delta restricted(const delta& d, Keep&& keep) {
 /// What a tuned model is beside its base: values that go on being tuned, and values that do not. No
 /// place is in both.
 struct tuned_and_frozen {
-  delta tuned;
-  delta frozen;
+  delta tuned;   // goes on
+  delta frozen;  // stays as it is
 };
 
 /// A new mask of tuned places. What stood there, tuned or frozen, goes on from its value; the others'

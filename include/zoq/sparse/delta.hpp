@@ -13,7 +13,7 @@
 namespace zoq {
 
 struct delta {
-  mask places;
+  mask places;                // that have a value
   std::vector<float> values;  // [k], in the order of the places
 };
 

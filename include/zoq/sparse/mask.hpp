@@ -24,17 +24,18 @@
 
 namespace zoq {
 
+/// The chosen entries of one matrix.
 struct tensor_mask {
-  std::string tensor;
-  index_t rows = 0;
-  index_t columns = 0;
+  std::string tensor;               // by its name in GGUF files
+  index_t rows = 0;                 // of the matrix
+  index_t columns = 0;              // of the matrix
   std::vector<std::int32_t> index;  // ascending, in [0, rows * columns)
 
-  bool operator==(const tensor_mask&) const = default;
+  bool operator==(const tensor_mask&) const = default;  // the same entries of the same matrix
 };
 
 struct mask {
-  std::vector<tensor_mask> tensors;
+  std::vector<tensor_mask> tensors;          // each once; without entries it counts as not there
   std::string model_hash;                    // empty: not bound to a model
   std::map<std::string, std::string> about;  // what it was made from, for people and tools
 

@@ -24,15 +24,17 @@
 
 namespace zoq {
 
+/// A tensor that competes for entries.
 struct tensor_score {
-  std::string tensor;
-  index_t entries = 0;
-  double score = 0;  // of one entry
+  std::string tensor;   // its name
+  index_t entries = 0;  // of the whole tensor
+  double score = 0;     // of one entry
 };
 
+/// What a tensor gets of the budget.
 struct tensor_count {
-  std::string tensor;
-  index_t count = 0;
+  std::string tensor;  // its name
+  index_t count = 0;   // entries, 0 or more
 };
 
 /// Counts in the order of `tensors`; their sum is k. Where all weights are 0 the entries alone count. A

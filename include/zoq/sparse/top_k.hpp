@@ -28,11 +28,13 @@
 
 namespace zoq {
 
-enum class scope { matrix, tensor, global };  // a share each, a budget each, all together
+/// What k is taken of: a share of each matrix, a budget for each, a share of all together.
+enum class scope { matrix, tensor, global };
 
+/// How many entries are chosen, and among which.
 struct top_k_options {
-  double density = 0.001;
-  scope per = scope::matrix;
+  double density = 0.001;              // k over the number of entries, in (0, 1]
+  scope per = scope::matrix;           // what k is taken of
   std::vector<tensor_count> counts{};  // for scope::tensor, which the density does not matter to
 };
 
@@ -150,6 +152,7 @@ class top_k_selector {
   mask chosen_;
 };
 
+/// The mask of these scores. Throws as top_k_selector does.
 template <class Scores>
 mask top_k(const Scores& scores, const top_k_options& options = {}) {
   top_k_selector selector(options, scores.entries());

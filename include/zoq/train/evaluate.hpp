@@ -25,21 +25,25 @@
 
 namespace zoq {
 
+/// What rows of data gave, and what it cost.
 struct evaluation {
   std::vector<total> branch;  // exact sums of the losses of every branch
   index_t right = 0;          // rows of branch 0 where the objective chose the answer
-  index_t rows = 0;
-  index_t tokens = 0;  // forwarded, over all branches
-  double seconds = 0;  // inside forwards
+  index_t rows = 0;           // evaluated
+  index_t tokens = 0;         // forwarded, over all branches
+  double seconds = 0;         // inside forwards
 
+  /// Share of rows that are right; 0 of none.
   [[nodiscard]] double accuracy() const {
     return rows == 0 ? 0.0 : static_cast<double>(right) / static_cast<double>(rows);
   }
+  /// Over the time inside forwards; 0 when there were none.
   [[nodiscard]] double tokens_per_second() const {
     return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
   }
 };
 
+/// How rows are cut into forward passes.
 struct evaluate_options {
   index_t stacked_rows = 1024;  // tokens of all branches in one forward pass, at least one row's
   index_t batch_rows = 0;       // rows of data in one forward pass; 0: no other limit
@@ -85,7 +89,8 @@ void score_batch(Pass& pass, const packing& batch, const branch_parts& branches,
 
 /// Rows of data that went through the model together.
 struct scored_rows {
-  std::size_t first = 0, last = 0;  // rows first to last - 1
+  /// Number of the first row.
+  std::size_t first = 0, last = 0;  // behind the last row
   index_t tokens = 0;               // forwarded, over all branches
   double seconds = 0;               // inside the forward
 };
@@ -185,6 +190,7 @@ evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& w
   return out;
 }
 
+/// The same, without `after`.
 template <class Pass, objective Objective>
 evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
                     std::span<const example* const> rows, const evaluate_options& options = {}) {

@@ -33,6 +33,7 @@
 
 namespace zoq {
 
+/// What is noisy, and what has diverged.
 struct health_options {
   double noise = 0;         // s; 0: not known, and there is no figure
   double divergence = 2;    // see above; 0: never
@@ -41,6 +42,7 @@ struct health_options {
   double least_signal = 2;  // below it, over the window, estimates are noisy
 };
 
+/// Watches a run by the losses of its steps.
 class run_health {
  public:
   /// Throws on options that make no sense.
@@ -80,8 +82,9 @@ class run_health {
     return figures_ >= o_.window && square_ < o_.least_signal * o_.least_signal;
   }
 
-  /// The running mean of losses, and what it is of the first `window` of them.
+  /// The running mean of losses.
   [[nodiscard]] double loss() const { return recent_; }
+  /// The mean of the first `window` losses, or of as many as there are.
   [[nodiscard]] double first_loss() const { return first_; }
   /// The mean has been far above the first one for long enough.
   [[nodiscard]] bool diverged() const {

@@ -48,30 +48,35 @@ struct plan_request {
   index_t options = 2;        // texts that may follow a prompt
   index_t option_tokens = 1;  // of each; the last is only predicted
   double density = 0.001;     // of each linear matrix
-  any_estimator estimator = spsa{.probes = 3};
-  index_t state_floats = 0;      // of the optimizer, for each value
-  bool measures_epsilon = true;  // --epsilon auto
-  index_t measured_rows = 1000;  // of a measurement between steps; 0: none
-  index_t data_rows = 10000;     // of all files, kept as tokens
-  instruction_set kernels = best_instruction_set();
+  any_estimator estimator = spsa{.probes = 3};       // how many losses at a time, and its state
+  index_t state_floats = 0;                          // of the optimizer, for each value
+  bool measures_epsilon = true;                      // --epsilon auto
+  index_t measured_rows = 1000;                      // of a measurement between steps; 0: none
+  index_t data_rows = 10000;                         // of all files, kept as tokens
+  instruction_set kernels = best_instruction_set();  // of the CPU
+  /// Of linear layers.
   compute products = compute_for_tuning(kernels, asks_for_pairs(estimator));
-  int threads = 1;
-  // The run is on an executor on Thrust, such as `cuda`, with f32 or bf16 products. Then kernels,
-  // threads, and all that follows `limits` are of no account.
+  int threads = 1;  // of the executor
+  /// The run is on an executor on Thrust, such as `cuda`, with f32 or bf16 products. Then kernels,
+  /// threads, and all that follows `limits` are of no account.
   std::optional<workspace_limits> device{};
-  train_options limits{};             // stacked_rows and stacked_branches
-  index_t metadata_bytes = 0;         // of the model's file, beside tensors
-  index_t tokens = 0, merges = 0;     // of the tokenizer; 0: there is none
+  train_options limits{};      // stacked_rows and stacked_branches
+  index_t metadata_bytes = 0;  // of the model's file, beside tensors
+  /// Of the tokenizer; 0: there is none.
+  index_t tokens = 0, merges = 0;     // of the tokenizer, likewise
   index_t program_bytes = 8'000'000;  // code and libraries in memory; measured: x86-64, g++ 12
 };
 
+/// The peak memory of a run, and the sizes that it follows from.
 struct memory_plan {
-  std::vector<memory_part> parts;
-  index_t trainable = 0;  // k
-  index_t branches = 0;   // of the largest pass of a step
-  index_t rows = 0;       // stacked in it
+  std::vector<memory_part> parts;  // all in memory at once
+  index_t trainable = 0;           // k
+  index_t branches = 0;            // of the largest pass of a step
+  index_t rows = 0;                // stacked in it
 
+  /// Bytes of all parts.
   [[nodiscard]] index_t total() const { return bytes_of(parts); }
+  /// Of the part of this name. Throws when there is none.
   [[nodiscard]] index_t bytes(std::string_view part) const { return bytes_of(parts, part); }
 };
 

@@ -34,9 +34,10 @@
 
 namespace zoq {
 
+/// A run's settings, and the losses of its steps.
 struct trajectory {
-  nlohmann::json settings = nlohmann::json::object();
-  std::vector<std::vector<answer>> losses;  // by step
+  nlohmann::json settings = nlohmann::json::object();  // the first line of the file
+  std::vector<std::vector<answer>> losses;             // by step
 };
 
 /// A file that grows by whole lines.
@@ -47,6 +48,7 @@ class line_file {
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     require(descriptor_ >= 0, path_, ": cannot be opened: ", std::strerror(errno));
   }
+  /// Leaves `other` without a file.
   line_file(line_file&& other) noexcept
       : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
   line_file& operator=(line_file&&) = delete;
@@ -120,6 +122,7 @@ inline void write_lines(const std::string& path, std::span<const nlohmann::json>
   write_file_atomically(path, text);
 }
 
+/// Writes a trajectory as the run goes, a line a step.
 class trajectory_writer {
  public:
   /// Begins a trajectory with its settings, or goes on with one whose steps are `kept`.
@@ -131,6 +134,7 @@ class trajectory_writer {
   void append(std::uint64_t step, std::span<const answer> losses) {
     file_.append(line_of(step, losses));
   }
+  /// Brings all steps to the disk. Throws, naming the file and the cause.
   void flush() const { file_.flush(); }
 
  private:

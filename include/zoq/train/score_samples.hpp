@@ -22,7 +22,7 @@ namespace zoq {
 struct score_samples {
   std::vector<std::vector<token_t>> windows;  // general text; none: the rows are labelled
   std::vector<example> rows;                  // or the windows as rows of running text
-  any_objective objective;
+  any_objective objective;                    // of the rows
 
   /// What an objective that refers to the untuned model keeps of it: once, before a score sees the rows.
   template <executor X, class Model>

@@ -38,11 +38,11 @@ namespace zoq {
 /// gradient += weight * shape * z, four elements, fused in double and rounded once.
 template <field Field>
 struct add_term_block {
-  Field z;
-  double weight;
-  const float* shape;
-  float* gradient;  // [k]
-  index_t count;
+  Field z;                       // of the term's seed
+  double weight;                 // of the term
+  const float* shape;            // [k] or null: ones
+  float* gradient;               // [k]
+  index_t count;                 // k
   const index_t* key = nullptr;  // [k] or null: of value_order
 
   ZOQ_HD void operator()(index_t block) const {
@@ -58,8 +58,8 @@ struct add_term_block {
 
 /// x *= by, element by element.
 struct scale_values {
-  float* x;
-  double by;
+  float* x;   // [k]
+  double by;  // the factor
   ZOQ_HD void operator()(index_t i) const {
     x[i] = static_cast<float>(static_cast<double>(x[i]) * by);
   }
@@ -67,12 +67,12 @@ struct scale_values {
 
 /// What makes a run's steps, beside estimator and optimizer.
 struct recipe {
-  std::uint64_t steps = 0;
-  seed_t seed = 0;
-  any_direction direction = gaussian{};
-  any_schedule schedule = constant{};
-  double clip = 0;       // the largest derivative along a direction; 0: no limit
-  double clip_norm = 0;  // the largest norm of an estimate; 0: no limit
+  std::uint64_t steps = 0;               // of the whole run
+  seed_t seed = 0;                       // of the run
+  any_direction direction = gaussian{};  // of the probes
+  any_schedule schedule = constant{};    // of the rate
+  double clip = 0;                       // the largest derivative along a direction; 0: no limit
+  double clip_norm = 0;                  // the largest norm of an estimate; 0: no limit
 };
 
 /// What answers a step's queries: appends one answer for each.
@@ -80,13 +80,13 @@ using answer_queries = function_ref<void(std::span<const query>, std::vector<ans
 
 /// What a step did.
 struct step_result {
-  std::uint64_t step = 0;
-  double loss = 0;
-  double slope = 0;
+  std::uint64_t step = 0;       // its number, from 0
+  double loss = 0;              // at or near the values
+  double slope = 0;             // along the (last) direction
   double schedule = 1;          // the factor on the rate
   std::vector<answer> answers;  // in the order in which they were asked for
-  // All losses were the same, so that the estimate is zero whatever the slope is: as where an objective
-  // counts answers, and no branch changes one. A run of such steps learns nothing.
+  /// All losses were the same, so that the estimate is zero whatever the slope is: as where an
+  /// objective counts answers, and no branch changes one. A run of such steps learns nothing.
   bool flat = false;
   double difference = 0;  // of the losses that the estimate is made of: loss_difference
 };
@@ -94,6 +94,7 @@ struct step_result {
 /// Thrown when an update makes a value NaN or infinite; the values are then not to be used.
 class value_error : public error {
  public:
+  /// `at` is the number of the value.
   value_error(const std::string& what, index_t at) : error(what), value(at) {}
   index_t value;  // which of the k
 };
@@ -167,6 +168,7 @@ bool keeps_state(const Estimator& e) {
   }
 }
 
+/// Takes the steps of a run, one after another.
 template <executor X, estimator<X> Estimator, optimizer Optimizer>
 class stepper {
  public:
@@ -191,7 +193,9 @@ class stepper {
 
   /// The direction of the step that is being taken.
   [[nodiscard]] const any_direction& direction() const { return direction_; }
+  /// The number of the step that comes next.
   [[nodiscard]] std::uint64_t next() const { return next_; }
+  /// True when all steps were taken.
   [[nodiscard]] bool done() const { return next_ >= how_.steps; }
 
   /// One step on `values` [k].

@@ -37,17 +37,19 @@ concept team = std::copyable<T> && requires(const T& t, std::span<std::int64_t> 
 
 /// One process: the default.
 struct alone {
-  [[nodiscard]] static index_t size() { return 1; }
-  [[nodiscard]] static index_t rank() { return 0; }
-  [[nodiscard]] static zoq::shared share() { return shared::rows; }
-  static void add_up(std::span<std::int64_t>) {}
+  [[nodiscard]] static index_t size() { return 1; }                  // one process
+  [[nodiscard]] static index_t rank() { return 0; }                  // its number
+  [[nodiscard]] static zoq::shared share() { return shared::rows; }  // all rows are its own
+  static void add_up(std::span<std::int64_t>) {}                     // the numbers are the sums
 };
 static_assert(team<alone>);
 
 /// The part of n things that is this process' own: first to last - 1. Parts differ by one at most.
 struct own_part {
-  index_t first = 0, last = 0;
+  /// The first of its own.
+  index_t first = 0, last = 0;  // behind the last of its own
 };
+/// This process' own part of n things.
 template <team T>
 own_part part_of(const T& t, index_t n) {
   return {n * t.rank() / t.size(), n * (t.rank() + 1) / t.size()};

@@ -33,17 +33,18 @@
 
 namespace zoq {
 
+/// What makes a run, beside estimator and optimizer, and what limits its memory.
 struct train_options {
-  std::uint64_t steps = 400;
-  index_t batch_size = 16;
-  bool stratified = true;  // each answer has its share of every batch: data/row_order.hpp
-  seed_t seed = 0;
-  any_direction direction = gaussian{};
-  any_schedule schedule = constant{};
-  index_t stacked_rows = 1024;   // activations of all branches in memory at a time
-  index_t stacked_branches = 8;  // branches in one forward pass; at least a pair
-  double clip = 0;               // the largest derivative along a direction; 0: no limit
-  double clip_norm = 0;          // the largest norm of an estimate; 0: no limit
+  std::uint64_t steps = 400;             // of the whole run
+  index_t batch_size = 16;               // rows of data in a step
+  bool stratified = true;                // each answer has its share of a batch: data/row_order.hpp
+  seed_t seed = 0;                       // of directions and batches
+  any_direction direction = gaussian{};  // of the probes
+  any_schedule schedule = constant{};    // of the rate
+  index_t stacked_rows = 1024;           // activations of all branches in memory at a time
+  index_t stacked_branches = 8;          // branches in one forward pass; at least a pair
+  double clip = 0;                       // the largest derivative along a direction; 0: no limit
+  double clip_norm = 0;                  // the largest norm of an estimate; 0: no limit
 };
 
 /// As many branches in one pass as are worth their memory: the k values of each exist at the same time.
@@ -99,6 +100,7 @@ class trainer {
     }
     view_.move_to_values(exec_);
   }
+  /// The same, without `after`.
   void run(std::span<const example> rows, const train_options& options) {
     run(rows, options, [](const step_result&) { return true; });
   }
@@ -136,6 +138,7 @@ class trainer {
     view_.move_to_values(exec_);
     return choice;
   }
+  /// The same, without `before`.
   epsilon_choice measure_epsilon(const epsilon_options& how = {}) {
     return measure_epsilon(how, [] {});
   }
@@ -147,6 +150,7 @@ class trainer {
     view_.move_to_values(exec_);
     return noise;
   }
+  /// The same, without `before`.
   double measure_noise(const epsilon_options& how = {}) {
     return measure_noise(how, [] {});
   }
@@ -175,6 +179,7 @@ class trainer {
     }
     return e;
   }
+  /// The same, without `after`.
   evaluation measure(std::span<const example> rows) {
     return measure(rows, [](const evaluation&) { return true; });
   }
@@ -188,7 +193,9 @@ class trainer {
   [[nodiscard]] const train_cost& cost() const { return cost_; }
   /// For work that is not to be counted.
   void reset_cost(const train_cost& to) { cost_ = to; }
+  /// The stepper of the run, for records and checkpoints: after start() only.
   [[nodiscard]] auto& steps() { return *step_; }
+  /// The model's forward pass, with its buffers.
   [[nodiscard]] const auto& pass() const { return pass_; }
 
  private:
