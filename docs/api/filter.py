@@ -57,12 +57,12 @@ CONVENTIONS = {
     "reference": "What is kept of the untuned model.",
     # executors and loops: tensor/executor.hpp
     "space": "Where its memory lies.",
-    "operator": "What is done for one number of the loop.",
+    "operator()": "What is done for one number of the loop.",
 }
 TRAILING = re.compile(r"^(\s*[^/\s].*?[;,{}(>)])\s*// (.*)$")
 DECLARED = re.compile(
     r"^( {2}| {4}(?=ZOQ_HD))((?:\[\[nodiscard\]\] |ZOQ_HD |static |constexpr |inline |const |using |struct )*(?:[\w:<>,* &]+ )?[*&]?)"
-    r"\b(%s)\b(?=\s*(?:[=({;]|\(\)\())" % "|".join(CONVENTIONS))
+    r"\b(%s)(?=\s*[=({;])" % "|".join(map(re.escape, CONVENTIONS)))
 
 
 def documented(lines):
