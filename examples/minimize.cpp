@@ -1,5 +1,7 @@
 // Zeroth-order descent of a plain function: the estimators and optimisers that tune models need no
 // model.
+//
+// Its last line: minimum near 1, 2, 3
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 #include <vector>

@@ -1,4 +1,6 @@
 // A new direction: two thirds of its elements are zero.
+//
+// Its last line: furthest from the gradient: 0\.0\d+
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,6 @@
 // A new estimator: a slope from four points, whose error is of the order of epsilon^4.
+//
+// Its last line: slope of x\^3 at 1: -3
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <iostream>

@@ -1,4 +1,6 @@
 // A new family of models: learned positions, root-mean-square norms, GELU, no bias.
+//
+// Its last line: 10 tensors, the last output\.weight of 10 x 8
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <filesystem>

@@ -1,4 +1,6 @@
 // A new format: three values, -d, 0 and d, in two bits.
+//
+// Its last line: 64 values in 20 bytes
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,6 @@
 // A new objective: the right choice must lead all others by a margin.
+//
+// Its last line: 3 reads in 4 rows, loss 0\.75
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,6 @@
 // A new optimizer: steps of one length a value, with the sign of a momentum.
+//
+// Its last line: minimum near [\d.]+, [\d.]+, [\d.]+
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <iostream>

@@ -1,4 +1,6 @@
 // A new schedule: a power of what is left of the run.
+//
+// Its last line: polynomial:power=3 is 0\.125 halfway
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <concepts>

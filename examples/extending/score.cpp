@@ -1,4 +1,6 @@
 // A new score: how far a weight stands out of its row.
+//
+// Its last line: entry 5 of blk\.0\.ffn_up\.weight
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <iostream>

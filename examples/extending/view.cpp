@@ -1,4 +1,6 @@
 // A new view: one factor on every output of every matrix.
+//
+// Its last line: outputs: 6, 22\.5
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 #include <string_view>

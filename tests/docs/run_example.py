@@ -21,7 +21,7 @@ def main():
     if pattern is None:
         sys.exit(f"{source}: does not say what its last line is")
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([program], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run([Path(program).absolute()], cwd=folder, capture_output=True, text=True, check=False)
     print(done.stdout + done.stderr)
     if done.returncode != 0:
         sys.exit(f"{program}: ended with {done.returncode}")
