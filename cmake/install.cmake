@@ -14,6 +14,9 @@ endforeach()
 if(TARGET zoq)
   install(TARGETS zoq)
 endif()
+if(TARGET zoq-mpi)
+  install(TARGETS zoq-mpi)
+endif()
 
 install(EXPORT zoq-targets NAMESPACE zoq:: DESTINATION "${zoq_cmake_dir}")
 configure_package_config_file(cmake/zoq-config.cmake.in zoq-config.cmake

@@ -279,8 +279,9 @@ nlohmann::json or_null(const std::optional<double>& value) {
   return value.has_value() ? nlohmann::json(*value) : nlohmann::json(nullptr);
 }
 
-void print_json(const nlohmann::json& line) {
-  std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+std::string line_of(const nlohmann::json& line) {
+  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
+void print_json(const nlohmann::json& line) { std::cout << line_of(line) << std::flush; }
 
 }  // namespace zoq::cli

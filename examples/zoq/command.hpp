@@ -145,7 +145,9 @@ std::string with_commas(index_t n);  // 106,020
 std::string percent(double share);   // 53.1 %
 nlohmann::json or_null(const std::optional<double>& value);
 
-/// One JSON line on standard output, whatever bytes its strings hold.
+/// One line of JSON with its end, whatever bytes its strings hold.
+std::string line_of(const nlohmann::json& line);
+/// The same on standard output.
 void print_json(const nlohmann::json& line);
 
 }  // namespace zoq::cli

@@ -33,18 +33,40 @@ struct range {
   [[nodiscard]] double share(double v) const { return (v - least) / (most - least); }
 };
 
-/// About five round numbers within a range.
-std::vector<double> ticks(const range& r) {
+/// All of its values are the same, but for rounding.
+bool flat(const range& r) {
+  return r.most - r.least <= 1e-9 * std::fmax(std::fabs(r.least), std::fabs(r.most));
+}
+
+/// The distance of about five round numbers within a range that is not flat.
+double tick_step(const range& r) {
   const double raw = (r.most - r.least) / 5;
   const double power = std::pow(10.0, std::floor(std::log10(raw)));
-  double step = 10 * power;
-  for (const double m : {5.0, 2.0, 1.0}) {
-    step = m * power >= raw ? m * power : step;
+  for (const double m : {1.0, 2.0, 5.0}) {
+    if (m * power >= raw) {
+      return m * power;
+    }
   }
+  return 10 * power;
+}
+
+std::vector<double> ticks(const range& r) {
+  const double step = tick_step(r), first = std::ceil(r.least / step);
   std::vector<double> out;
-  for (double i = std::ceil(r.least / step); i * step <= r.most + step * 1e-9; ++i) {
-    out.push_back(i * step + 0.0);  // not -0
+  for (int i = 0; i < 20 && (first + i) * step <= r.most; ++i) {
+    out.push_back((first + i) * step + 0.0);  // not -0
   }
+  return out;
+}
+
+/// A tick's number, with as many digits as tell it from the next.
+std::string tick_text(double value, double step) {
+  if (step < 1e-6 || std::fabs(value) >= 1e6) {
+    return short_number(value);
+  }
+  char out[48];
+  const int digits = std::max(0, static_cast<int>(-std::floor(std::log10(step))));
+  std::snprintf(out, sizeof out, "%.*f", digits, value);
   return out;
 }
 
@@ -62,13 +84,13 @@ std::vector<double> log_ticks(const range& r) {
       }
     }
   }
-  return powers.size() < 3 ? fine : powers;
+  return powers.size() >= 3 ? powers : fine.size() >= 2 ? fine : ticks(r);
 }
 
 /// A range that is not empty, with room above and below.
 range roomy(range r) {
-  const double room =
-      r.most > r.least ? 0.05 * (r.most - r.least) : std::fmax(0.5 * std::fabs(r.most), 1e-12);
+  const double size = std::fmax(std::fabs(r.least), std::fabs(r.most));
+  const double room = flat(r) ? std::fmax(0.5 * size, 1e-12) : 0.05 * (r.most - r.least);
   return {r.least - room, r.most + room};
 }
 
@@ -88,13 +110,14 @@ struct frame {
 std::string grid(const chart_axes& axes, const frame& f) {
   std::string out;
   for (const double v : ticks(f.x)) {
-    out += text_at(f.across(v), high - bottom + 16, "middle", short_number(v));
+    out += text_at(f.across(v), high - bottom + 16, "middle", tick_text(v, tick_step(f.x)));
   }
   for (const double v : axes.logarithmic ? log_ticks(f.y) : ticks(f.y)) {
-    out += text("<line class=\"grid\" x1=\"", at(left), "\" x2=\"", at(wide - right), "\" y1=\"",
-                at(f.down(v)), "\" y2=\"", at(f.down(v)), "\"/>",
-                text_at(left - 6, f.down(v) + 4, "end",
-                        short_number(axes.logarithmic ? std::pow(10.0, v) : v)));
+    out += text(
+        "<line class=\"grid\" x1=\"", at(left), "\" x2=\"", at(wide - right), "\" y1=\"",
+        at(f.down(v)), "\" y2=\"", at(f.down(v)), "\"/>",
+        text_at(left - 6, f.down(v) + 4, "end",
+                axes.logarithmic ? short_number(std::pow(10.0, v)) : tick_text(v, tick_step(f.y))));
   }
   return out + text_at((left + wide - right) / 2, high - 6, "middle", escaped(axes.x));
 }
@@ -172,7 +195,7 @@ std::string chart(const chart_axes& axes, std::span<const series> all) {
   if (f.x.empty()) {
     return head + "<p>No run has such figures.</p></figure>";
   }
-  f.x = f.x.most > f.x.least ? f.x : roomy(f.x);
+  f.x = flat(f.x) ? roomy(f.x) : f.x;
   f.y = roomy(f.y);
   std::string out =
       head + opened(wide, high, axes.title + ": " + axes.y + " by " + axes.x) + grid(axes, f);
@@ -214,8 +237,8 @@ std::string heat_map(const std::string& title, std::span<const std::string> rows
       if (const auto& cell = cells[r][c]; cell.has_value()) {
         const double share = values.most > 0 ? cell->value / values.most : 0;
         out += text("<rect x=\"", at(names + cell_wide * static_cast<double>(c)), "\" y=\"", at(y),
-                    "\" width=\"", at(cell_wide - 0.6), "\" height=\"", at(cell_high - 0.6),
-                    "\" fill=\"var(--c", colour, ")\" fill-opacity=\"",
+                    "\" width=\"", at(std::fmax(0.1, cell_wide - 0.6)), "\" height=\"",
+                    at(cell_high - 0.6), "\" fill=\"var(--c", colour, ")\" fill-opacity=\"",
                     short_number(0.05 + 0.95 * share), "\"><title>", escaped(cell->tip),
                     "</title></rect>");
       }

@@ -114,6 +114,7 @@ class finetuning {
       }
     }
 
+    require_same_on_all(settings_);
     report_.before = measure_(tuner, test_, "before");
     const auto tuning = std::chrono::steady_clock::now();
     tuning_steps steps_left(exec_, tuner, view, {o_, folder_, start_, measure_, settings_, noise_});
@@ -195,10 +196,10 @@ class finetuning {
     report_.delta = folder_ / "delta.safetensors";
     print_for_people(measure_.people, report_);
     const nlohmann::json result = json_of(report_);
-    write_lines(folder_ / "result.json", {&result, 1});
     if (o_.common.json) {
       print_json(result);
     }
+    write_file_atomically(folder_ / "result.json", line_of(result));
   }
 
   const finetune_options& o_;

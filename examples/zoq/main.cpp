@@ -74,7 +74,9 @@ void print_usage(std::FILE* to) {
 }
 
 int say(int code, const char* name, const char* message) {
-  std::fprintf(stderr, "zoq %s: %s\n", name, message);
+  if (zoq::cli::leads() || code == 1) {  // what is wrong usage is so for all processes
+    std::fprintf(stderr, "zoq %s: %s%s\n", name, zoq::cli::who().c_str(), message);
+  }
   return code;
 }
 
@@ -104,7 +106,7 @@ int run(const command& c, int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& e) {
     for (const CLI::Option* option : app.get_options()) {
-      if (option->results().size() > 1) {
+      if (option->results().size() > 1 && option->get_items_expected_max() == 1) {
         return say(2, c.name, (option->get_name() + " is given twice").c_str());
       }
     }

@@ -45,19 +45,17 @@ tr.differs td { font-weight: 600 }
 )";
 
 /// The mean of `size` neighbours around each point, and no more points than a picture can show.
-series smooth(std::vector<std::pair<double, double>> points, std::size_t size, int colour) {
+series smooth(const std::vector<std::pair<double, double>>& points, std::size_t size, int colour) {
   series out{{}, colour, series::mark::line};
   const std::size_t every = (points.size() + most_points - 1) / most_points;
-  double sum = 0;
-  std::size_t first = 0, last = 0;  // the neighbours: [first, last)
   for (std::size_t i = 0; i < points.size(); ++i) {
-    for (; last < std::min(points.size(), i + size / 2 + 1); ++last) {
-      sum += points[last].second;
-    }
-    for (; first + size / 2 < i; ++first) {
-      sum -= points[first].second;
-    }
     if (i % every == 0 || i + 1 == points.size()) {
+      const std::size_t first = i - std::min(i, size / 2);
+      const std::size_t last = std::min(points.size(), i + size / 2 + 1);
+      double sum = 0;
+      for (std::size_t n = first; n < last; ++n) {
+        sum += points[n].second;
+      }
       out.points.emplace_back(points[i].first, sum / static_cast<double>(last - first));
     }
   }

@@ -14,6 +14,7 @@
 #include <zoq/train/team.hpp>
 
 #include "command.hpp"
+#include "describe_run.hpp"
 #include "interrupt.hpp"
 #include "progress.hpp"
 #include "run_folder.hpp"
@@ -30,6 +31,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <zoq/dist/mpi_team.hpp>
@@ -45,6 +47,10 @@ inline mpi_team team_of_run() {
                   {.waiting = [] { interrupt::check("stopped; --resume goes on"); }});
 }
 inline bool leads() { return team_of_run().rank() == 0; }
+/// Before what a process other than the first says.
+inline std::string who() {
+  return leads() ? std::string() : text("process ", team_of_run().rank(), ": ");
+}
 
 /// What the first process has in `bytes`, in all. Waits without work: it may take minutes until it comes.
 inline void spread(std::string& bytes) {
@@ -111,13 +117,14 @@ mask made_once(const Make& make) {
 class work_folder {
  public:
   /// On all but the first: waits until that one has shared its files.
-  explicit work_folder(const std::string& out) : path_(leads() ? out : own_.path()) {
+  explicit work_folder(const std::string& out) : path_(out) {
     if (!leads()) {
+      path_ = own_.emplace().path();
       for (const char* name : handed_out) {
         std::string bytes;
         spread(bytes);
         if (!bytes.empty()) {
-          write_file_atomically(own_ / name, bytes);
+          write_file_atomically(*own_ / name, bytes);
         }
       }
     }
@@ -140,9 +147,16 @@ class work_folder {
   static constexpr std::array handed_out = {"checkpoint.safetensors", "trajectory.jsonl",
                                             "metrics.jsonl", "mask.safetensors",
                                             "start.safetensors"};
-  temporary_place own_;
+  std::optional<temporary_place> own_;
   std::string path_;
 };
+
+/// Throws on all but the first where these settings are not those of the first.
+inline void require_same_on_all(const nlohmann::json& settings) {
+  std::string first = line_of(settings);
+  spread(first);
+  require_same_settings(settings, nlohmann::json::parse(first), "the first process");
+}
 
 /// All of them, from main's first line to its last.
 class processes {
@@ -165,10 +179,8 @@ class processes {
       MPI_Finalize();
       return code;
     }
-    for (int i = 0; code > 128 && !leads() && i < 60; ++i) {
-      std::this_thread::sleep_for(std::chrono::seconds(1));
-    }
     std::fflush(nullptr);
+    std::this_thread::sleep_for(std::chrono::seconds(leads() ? 1 : 10));  // for others to say why
     MPI_Abort(MPI_COMM_WORLD, code);
     return code;
   }
@@ -177,6 +189,9 @@ class processes {
 #else
 
 inline alone team_of_run() { return {}; }
+inline bool leads() { return true; }
+inline std::string who() { return {}; }
+inline void require_same_on_all(const nlohmann::json&) {}
 
 template <class Make>
 mask made_once(const Make& make) {

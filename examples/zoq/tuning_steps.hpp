@@ -31,6 +31,7 @@
 #include "run_folder.hpp"
 #include "run_metrics.hpp"
 #include "settings.hpp"
+#include "together.hpp"
 #include "tuning_start.hpp"
 
 namespace zoq::cli {
@@ -165,12 +166,15 @@ class tuning_steps {
 
   void save() {
     auto& steps = tuner_.steps();
+    saved_ = steps.next();
+    if (!leads()) {
+      return;  // the first process has the run
+    }
     write_values(run_.folder / "delta.safetensors", run_.start.now(exec_, view_),
                  {{"steps", text(steps.next())}});
     write_checkpoint(
         run_.folder / "checkpoint.safetensors",
         {steps.next(), view_.to_host(), steps.saved_optimizer(), name_, steps.saved_estimator()});
-    saved_ = steps.next();
   }
 
   void validate(const task_rows& valid, run_metrics& metrics) {
@@ -180,7 +184,7 @@ class tuning_steps {
     if (valid.objective.chooses()) {
       now.accuracy = e->accuracy();
     }
-    if (metrics.is_best(now)) {
+    if (metrics.is_best(now) && leads()) {
       write_values(run_.folder / "best.safetensors", run_.start.now(exec_, view_),
                    {{"steps", text(step)}});
     }

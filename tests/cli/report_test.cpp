@@ -112,6 +112,24 @@ TEST_CASE("report: of views without a mask, and of runs that have not got far") 
   CHECK(page.find("0 of 12") != std::string::npos);
 }
 
+TEST_CASE("report: losses that are the same but for rounding, and noise within a few units") {
+  const tuning_workshop w;
+  REQUIRE(run(w.finetune("run")).code == 0);
+  for (const char* loss : {"0.7", "0.1", "0", "1e308", "-3"}) {
+    CAPTURE(loss);
+    std::string lines;
+    for (int step = 1; step <= 100; ++step) {
+      lines += "{\"step\":" + std::to_string(step) + ",\"loss\":" + loss +
+               ",\"signal_to_noise\":" + std::to_string(21 + step / 5) + "}\n";
+    }
+    put(w.folder / "run/metrics.jsonl", lines);
+    REQUIRE(run({"report", w.folder / "run"}).code == 0);
+    const std::string page = contents(w.folder / "run/report.html");
+    CHECK(unclosed(page) == "");
+    CHECK(page.size() < 60000);
+  }
+}
+
 TEST_CASE("report: what is no run, or broken, is named") {
   const tuning_workshop w;
   finished done = run({"report", w.folder / "nothing"});
@@ -131,4 +149,7 @@ TEST_CASE("report: what is no run, or broken, is named") {
   CHECK(done.code == 1);
   CHECK(done.err.find("folder.html") != std::string::npos);
   CHECK(run({"report"}).code == 2);
+  done = run({"report", w.folder / "run", w.folder / "run", "--bogus"});
+  CHECK(done.code == 2);
+  CHECK(done.err.find("--bogus") != std::string::npos);
 }

@@ -16,6 +16,7 @@ fi
 a=zoq-a-$$ b=zoq-b-$$
 ip netns add "$a" 2>/dev/null || exit 77
 trap 'ip netns del "$a"; ip netns del "$b" 2>/dev/null || :' EXIT
+trap 'exit 143' TERM INT
 ip netns add "$b"
 ip link add cable netns "$a" type veth peer name cable netns "$b" || exit 77
 ip -n "$a" address add 10.217.9.1/24 dev cable

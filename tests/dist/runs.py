@@ -26,6 +26,7 @@ ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_RO
 class workshop:
     def __init__(self, folder, zoq, zoq_mpi, make, mpirun):
         self.at, self.zoq, self.zoq_mpi, self.mpirun = pathlib.Path(folder), zoq, zoq_mpi, mpirun
+        self.environment = ENVIRONMENT | {"TMPDIR": folder}  # what killed processes leave goes with it
         subprocess.run([make, folder], check=True)
 
     def options(self, out, more):
@@ -41,11 +42,11 @@ class workshop:
 
     def run(self, processes, out, more={}):
         """By so many processes, 0: without MPI."""
-        return subprocess.run(self.command(processes, out, more), env=ENVIRONMENT, capture_output=True, text=True,
+        return subprocess.run(self.command(processes, out, more), env=self.environment, capture_output=True, text=True,
                               check=False, timeout=240)  # fmt: skip
 
     def start(self, processes, out, more):
-        return subprocess.Popen(self.command(processes, out, more), env=ENVIRONMENT, stdout=subprocess.PIPE,
+        return subprocess.Popen(self.command(processes, out, more), env=self.environment, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True)  # fmt: skip
 
     def wait_for_steps(self, out, steps):
@@ -65,8 +66,8 @@ def process_of(rank, out):
     """The process of a rank that writes into this folder."""
     for entry in pathlib.Path("/proc").iterdir():
         try:
-            if (f"OMPI_COMM_WORLD_RANK={rank}\0" in (entry / "environ").read_text()
-                    and str(out) in (entry / "cmdline").read_text()):  # fmt: skip
+            if (f"OMPI_COMM_WORLD_RANK={rank}\0".encode() in (entry / "environ").read_bytes()
+                    and os.fsencode(out) in (entry / "cmdline").read_bytes()):  # fmt: skip
                 return int(entry.name)
         except OSError:
             pass
@@ -74,9 +75,12 @@ def process_of(rank, out):
 
 
 def main():
+    version = subprocess.run([sys.argv[4], "--version"], capture_output=True, text=True, check=False).stdout
+    if "Open MPI" not in version:
+        return 77  # it finds a process by what Open MPI tells it
     with tempfile.TemporaryDirectory() as folder:
         w = workshop(folder, *sys.argv[1:])
-        long = {"--steps": 500, "--eval-every": 250}
+        long = {"--steps": 300, "--eval-every": 150}
         resumed = long | {"--resume": None}
         for out, more in (("one", {}), ("long", long)):
             alone = w.run(0, out, more)
@@ -114,6 +118,15 @@ def main():
         w.require_same("stopped", "long")
         print("4 stopped, zoq alone went on: the same files")
 
+        # One process with a rate of its own: it says so, and all end.
+        alike = w.command(1, "odd", {})[3:]
+        other = w.command(1, "odd", {"--learning-rate": 0.5})[3:]
+        odd = subprocess.run([w.mpirun, "-n", "1", *alike, ":", "-n", "1", *other], env=w.environment, capture_output=True,
+                             text=True, check=False, timeout=240)  # fmt: skip
+        assert odd.returncode != 0 and "process 1: the first process: " in odd.stderr and "0.5" in odd.stderr, odd.stderr
+        print("other settings are refused")
+    return 0
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
