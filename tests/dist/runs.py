@@ -76,7 +76,7 @@ def process_of(rank, out):
 
 def main():
     version = subprocess.run([sys.argv[4], "--version"], capture_output=True, text=True, check=False).stdout
-    if "Open MPI" not in version:
+    if not any(name in version for name in ("Open MPI", "OpenRTE")):
         return 77  # it finds a process by what Open MPI tells it
     with tempfile.TemporaryDirectory() as folder:
         w = workshop(folder, *sys.argv[1:])
