@@ -95,6 +95,12 @@ def filtered(path, text):
     return out
 
 
+def slug_of(heading):
+    """The name of a heading within its page, as hosts of Markdown make it."""
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower().replace("`", "")
+    return re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+
+
 def page_name(path):
     """Of docs/policies/estimator/sign.md: policies-estimator-sign."""
     parts = Path(os.path.relpath(path)).with_suffix("").parts
@@ -114,8 +120,7 @@ def page(path, text):
         fenced ^= line.lstrip().startswith("```")
         heading = None if fenced else re.match(r"^(#{1,6}) (.+?)\s*$", line)
         if heading:
-            words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[2]).lower().replace("`", "")
-            slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+            slug = slug_of(heading[2])
             count = seen[slug] = seen.get(slug, -1) + 1
             of_page = page_name(path) if heading[1] != "#" else None
             line += " {#%s}" % (f"{of_page}-{slug}" + (f"-{count}" if count else "") if of_page else page_name(path))

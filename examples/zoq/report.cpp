@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <set>
 #include <zoq/io/atomic_file.hpp>
+#include <zoq/ops/tensors.hpp>
 
 #include "command.hpp"
 #include "drawing.hpp"
@@ -119,54 +121,42 @@ std::string pictures_of(std::span<const run_history> runs) {
       "</div>\n");
 }
 
-/// Where a tensor stands in a map: "blk.3.attn_q.weight" in row "attn_q", column 3; others have a column of
-/// their own, "-".
-std::pair<std::string, std::optional<index_t>> place_of(const std::string& tensor) {
-  std::string row = tensor;
-  std::optional<index_t> layer;
-  if (const std::size_t dot = row.find('.', 4); row.starts_with("blk.") && dot != row.npos &&
-                                                dot > 4 && dot <= 10 &&
-                                                row.find_first_not_of("0123456789", 4) == dot) {
-    layer = std::stoll(row.substr(4, dot - 4));
-    row.erase(0, dot + 1);
-  }
+/// The row of a map that a tensor stands in: "attn_q" of "blk.3.attn_q.weight".
+std::string row_name(const run_tensor& t) {
+  std::string row = layer_of(t.name) < 0 ? t.name : t.name.substr(t.name.find('.', 4) + 1);
   if (const std::size_t weight = row.find(".weight"); weight != row.npos) {
     row.erase(weight, 7);
   }
-  return {row, layer};
+  return row;
 }
 
-/// A map of layers by matrices; `value` is what is shown of a tensor.
+/// A map of layers by matrices; `value` is what is shown of a tensor. What belongs to no layer has a column of
+/// its own, "-", behind them.
 template <class Value>
 std::string map_of(const std::string& title, const run_history& run, int colour,
                    const Value& value) {
+  constexpr index_t no_layer = std::numeric_limits<index_t>::max();
+  const auto layer = [&](const run_tensor& t) {
+    const index_t l = layer_of(t.name);
+    return l < 0 ? no_layer : l;
+  };
   std::vector<std::string> rows, columns;
-  std::set<index_t> layers;
-  bool others = false;
+  std::map<index_t, std::size_t> column_of;  // by layer
   for (const run_tensor& t : run.tensors) {
-    const auto [row, layer] = place_of(t.name);
-    if (std::find(rows.begin(), rows.end(), row) == rows.end()) {
-      rows.push_back(row);
+    if (std::find(rows.begin(), rows.end(), row_name(t)) == rows.end()) {
+      rows.push_back(row_name(t));
     }
-    others = others || !layer.has_value();
-    if (layer.has_value()) {
-      layers.insert(*layer);
-    }
+    column_of[layer(t)] = 0;
   }
-  for (const index_t layer : layers) {
-    columns.push_back(std::to_string(layer));
-  }
-  if (others) {
-    columns.emplace_back("-");
+  for (auto& [l, column] : column_of) {
+    column = columns.size();
+    columns.push_back(l == no_layer ? "-" : std::to_string(l));
   }
   std::vector cells(rows.size(), std::vector<std::optional<heat_cell>>(columns.size()));
   for (const run_tensor& t : run.tensors) {
-    const auto [row, layer] = place_of(t.name);
-    const auto r = std::find(rows.begin(), rows.end(), row) - rows.begin();
-    const auto c = layer.has_value() ? std::distance(layers.begin(), layers.find(*layer))
-                                     : static_cast<std::ptrdiff_t>(columns.size()) - 1;
+    const auto row = std::find(rows.begin(), rows.end(), row_name(t)) - rows.begin();
     if (const std::optional<double> v = value(t)) {
-      cells[static_cast<std::size_t>(r)][static_cast<std::size_t>(c)] = {
+      cells[static_cast<std::size_t>(row)][column_of[layer(t)]] = {
           *v, text(t.name, ": ", with_commas(t.values), " values, ", short_number(*v))};
     }
   }

@@ -12,6 +12,9 @@ import re
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs" / "api"))
+from filter import slug_of  # noqa: E402
+
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^()<>\s]+)>?(?: \"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6} (.+?)\s*#*$")
 FOLDERS = ("bench", "docs", "examples", "python", "scripts", "tests")  # and the root itself
@@ -34,8 +37,7 @@ def anchors_of(page):
     for _, line in prose(page):
         found = HEADING.match(line)
         if found:
-            words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", found[1]).lower()
-            name = re.sub(r"[^\w\- ]", "", words.replace("`", "")).replace(" ", "-")
+            name = slug_of(found[1])
             count = sum(re.fullmatch(re.escape(name) + r"(-\d+)?", one) is not None for one in out)
             out.add(f"{name}-{count}" if count else name)
     return out
