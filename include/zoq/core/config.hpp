@@ -1,8 +1,20 @@
-// The scalar types and the one macro that every other header uses.
+// The scalar types and the macros that every other header uses.
 //
 //     zoq::index_t rows = 576;            // sizes and indices, signed 64 bit
 //     ZOQ_HD inline float half(float x) { return 0.5f * x; }   // callable on CPU and CUDA
 //
+// Functions that are no templates are declared first; their bodies, and the headers that only these need,
+// stand at the end of their header:
+//
+//     index_t count_lines(const std::string& path);
+//     ...
+//     #if ZOQ_BODIES
+//     #include <fstream>
+//     ZOQ_BODY index_t count_lines(const std::string& path) { ... }
+//     #endif
+//
+// From headers alone they are inline functions. Where zoq::kernels is linked they are compiled there, and
+// programs read no more than the declarations. What runs once for each element stays inline.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,6 +24,16 @@
 #define ZOQ_HD __host__ __device__
 #else
 #define ZOQ_HD
+#endif
+
+// ZOQ_COMPILED_KERNELS: zoq::kernels is linked. Its own sources set the two themselves (src/bodies.hpp).
+#ifndef ZOQ_BODIES
+#ifdef ZOQ_COMPILED_KERNELS
+#define ZOQ_BODIES 0
+#else
+#define ZOQ_BODIES 1
+#define ZOQ_BODY inline
+#endif
 #endif
 
 namespace zoq {

@@ -6,9 +6,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sstream>
+#include <concepts>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+
+#include "zoq/core/config.hpp"
 
 namespace zoq {
 
@@ -18,19 +22,109 @@ class error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// One argument of a message: text, a character, or a number, written as `operator<<` of a stream writes it.
+/// Refers to texts.
+class message_part {
+ public:
+  message_part(std::string_view text) : kind_(kind::text), text_(text) {}
+  message_part(const std::string& text) : message_part(std::string_view(text)) {}
+  message_part(const char* text) : message_part(std::string_view(text)) {}
+  message_part(char c) : kind_(kind::character), character_(c) {}
+  message_part(std::signed_integral auto number) : kind_(kind::whole), whole_(number) {}
+  message_part(std::unsigned_integral auto number) : kind_(kind::natural), natural_(number) {}
+  message_part(std::floating_point auto number)
+      : kind_(kind::real), real_(static_cast<double>(number)) {}
+
+  /// Writes it behind `out`.
+  void append_to(std::string& out) const;
+
+ private:
+  enum class kind : unsigned char { text, character, whole, natural, real };
+  kind kind_;
+  union {
+    std::string_view text_;
+    char character_;
+    long long whole_;
+    unsigned long long natural_;
+    double real_;
+  };
+};
+
+namespace detail {
+
+/// The parts one after another.
+[[nodiscard]] std::string joined(std::initializer_list<message_part> parts);
+
+/// Throws `error` with the parts as its message: one line, see `fail`.
+[[noreturn]] void throw_error(std::initializer_list<message_part> parts);
+
+}  // namespace detail
+
 /// The arguments written one after another, as `operator<<` writes them.
 template <class... Args>
 [[nodiscard]] std::string text(const Args&... args) {
-  std::ostringstream out;
-  (out << ... << args);
-  return out.str();
+  return detail::joined({message_part(args)...});
 }
 
 /// Throws `error` with the arguments as its message. It is one line: control characters, which may come
 /// from a file's own texts, become '?'.
 template <class... Args>
 [[noreturn]] void fail(const Args&... args) {
-  std::string message = text(args...);
+  detail::throw_error({message_part(args)...});
+}
+
+/// Throws `error` with the arguments as its message unless `condition` holds. The message is only
+/// built on failure.
+template <class... Args>
+void require(bool condition, const Args&... args) {
+  if (!condition) [[unlikely]] {
+    detail::throw_error({message_part(args)...});
+  }
+}
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <charconv>
+
+namespace zoq {
+
+ZOQ_BODY void message_part::append_to(std::string& out) const {
+  switch (kind_) {
+    case kind::text:
+      out += text_;
+      return;
+    case kind::character:
+      out += character_;
+      return;
+    case kind::whole:
+      out += std::to_string(whole_);
+      return;
+    case kind::natural:
+      out += std::to_string(natural_);
+      return;
+    case kind::real:
+      char digits[32];
+      out.append(
+          digits,
+          std::to_chars(digits, digits + sizeof digits, real_, std::chars_format::general, 6).ptr);
+      return;
+  }
+}
+
+namespace detail {
+
+ZOQ_BODY std::string joined(std::initializer_list<message_part> parts) {
+  std::string out;
+  for (const message_part& part : parts) {
+    part.append_to(out);
+  }
+  return out;
+}
+
+ZOQ_BODY void throw_error(std::initializer_list<message_part> parts) {
+  std::string message = joined(parts);
   for (char& c : message) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       c = '?';
@@ -39,13 +133,7 @@ template <class... Args>
   throw error(message);
 }
 
-/// Throws `error` with the arguments as its message unless `condition` holds. The message is only
-/// built on failure.
-template <class... Args>
-void require(bool condition, const Args&... args) {
-  if (!condition) [[unlikely]] {
-    fail(args...);
-  }
-}
-
+}  // namespace detail
 }  // namespace zoq
+
+#endif
