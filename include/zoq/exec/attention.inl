@@ -140,13 +140,12 @@ ZOQ_TARGET ZOQ_FLATTEN inline float soften(float* weight, index_t limit, float& 
 
 /// Folds `count` keys and values, at row `first` of the branch, into the block. `own`: they are of the
 /// queries' own segment, of which each sees the rows up to its own.
-template <class Task>
-ZOQ_TARGET inline void see_tile(const Task& t, index_t base, index_t first, index_t count,
+ZOQ_TARGET inline void see_tile(const attention_task& t, index_t base, index_t first, index_t count,
                                 index_t head, bool own, question_block& block, float* sums) {
   const index_t size = t.q.shape[2], stride = t.k.shape[1] * size;
   const index_t from = (base + first) * stride + head * size;
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
-  alignas(64) float keys[static_cast<std::size_t>(Task::largest * key_tile)];
+  alignas(64) float keys[static_cast<std::size_t>(attention_task::largest * key_tile)];
   alignas(64) float weight[static_cast<std::size_t>(questions_at_once * key_tile)];
   turn_keys(t.k.data + from, stride, count, size, keys);
   constexpr int together = ZOQ_LANES == 16 ? 6 : 2;
@@ -193,11 +192,10 @@ inline index_t queries_at_once(index_t heads_of_a_key) {
 }
 
 /// The answers of a block, all of whose queries are of one segment.
-template <class Task>
-ZOQ_TARGET inline void answer_block(const Task& t, index_t base, index_t head,
+ZOQ_TARGET inline void answer_block(const attention_task& t, index_t base, index_t head,
                                     question_block& block) {
   const index_t size = t.q.shape[2];
-  alignas(64) float sums[static_cast<std::size_t>(questions_at_once * Task::largest)];
+  alignas(64) float sums[static_cast<std::size_t>(questions_at_once * attention_task::largest)];
   std::fill(sums, sums + block.count * size, 0.0f);
   const index_t last = block.row[block.count - 1];
   bool own = true;
@@ -217,15 +215,13 @@ ZOQ_TARGET inline void answer_block(const Task& t, index_t base, index_t head,
 }
 
 /// Runs of queries of a branch, each an item for every head of keys.
-template <class Task>
-index_t runs_of_queries(const Task& t) {
+inline index_t runs_of_queries(const attention_task& t) {
   const index_t at_once = queries_at_once(t.q.shape[1] / t.k.shape[1]);
   return (t.queries + at_once - 1) / at_once;
 }
 
 /// Item `item` of a task: a run of queries of one branch, and one head of keys.
-template <class Task>
-ZOQ_TARGET inline void attend(const Task& t, index_t item) {
+ZOQ_TARGET inline void attend(const attention_task& t, index_t item) {
   const index_t heads = t.q.shape[1], size = t.q.shape[2], shared = t.k.shape[1];
   const index_t group = heads / shared, at_once = queries_at_once(group);
   const index_t runs = runs_of_queries(t);

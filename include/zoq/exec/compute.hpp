@@ -16,7 +16,7 @@
 
 #include <string_view>
 
-#include "zoq/core/error.hpp"
+#include "zoq/core/config.hpp"
 
 namespace zoq {
 
@@ -35,7 +35,17 @@ constexpr std::string_view name_of(compute c) {
 }
 
 /// The policy of this name. Throws, naming the choices.
-inline compute compute_named(std::string_view name) {
+compute compute_named(std::string_view name);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY compute compute_named(std::string_view name) {
   for (const compute c : all_computes) {
     if (name == name_of(c)) {
       return c;
@@ -45,3 +55,5 @@ inline compute compute_named(std::string_view name) {
 }
 
 }  // namespace zoq
+
+#endif

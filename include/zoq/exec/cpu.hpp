@@ -18,15 +18,14 @@
 #include <string_view>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/instruction_set.hpp"
-#include "zoq/exec/kernels.hpp"
 #include "zoq/exec/linear_layer.hpp"
 #include "zoq/exec/loops.hpp"
-#include "zoq/exec/products.hpp"
+#include "zoq/exec/run_range.hpp"
 #include "zoq/exec/workers.hpp"
 #include "zoq/quant/formats.hpp"
+#include "zoq/tensor/attention_task.hpp"
 #include "zoq/tensor/branch_stack.hpp"
 #include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/executor.hpp"
@@ -56,10 +55,7 @@ class cpu : public detail::host_memory {
   static constexpr std::string_view name = "cpu";
 
   /// Throws on a negative number of threads, and on kernels that this machine cannot run.
-  explicit cpu(cpu_options options = {})
-      : workers_(checked(options).threads),
-        kernels_(options.kernels),
-        products_(options.products) {}
+  explicit cpu(cpu_options options = {});
 
   [[nodiscard]] int threads() const { return workers_.count(); }      // 1 or more
   [[nodiscard]] instruction_set kernels() const { return kernels_; }  // that run
@@ -69,17 +65,8 @@ class cpu : public detail::host_memory {
   template <class F>
   void for_each(index_t n, const F& f) const {
     const index_t grain = std::max<index_t>(1, n / (8 * threads()));
-    workers_.split(n, grain, [&](index_t begin, index_t end) {
-      switch (kernels_) {
-        case instruction_set::portable:
-          return detail::portable::run_range(f, begin, end);
-        case instruction_set::avx2:
-          return detail::avx2::run_range(f, begin, end);
-        case instruction_set::avx512:
-        case instruction_set::amx:
-          return detail::avx512::run_range(f, begin, end);
-      }
-    });
+    workers_.split(n, grain,
+                   [&](index_t begin, index_t end) { detail::run_range(kernels_, f, begin, end); });
   }
 
   /// The sum of f(i) over [0, n): the bits of any number of threads are the same.
@@ -96,60 +83,27 @@ class cpu : public detail::host_memory {
 
   /// Attention of all queries and heads of a task (ops/attention.hpp): blocks of queries that share
   /// their keys, over the threads. 4 D operations for each query, head and key that it sees.
-  template <class Task>
-  void attention(const Task& task) const {
-    const index_t branches = task.q.shape[0] / task.queries;
-    const index_t items = branches * detail::portable::runs_of_queries(task) * task.k.shape[1];
-    workers_.split(items, 4, [&](index_t begin, index_t end) {
-      for (index_t item = begin; item < end; ++item) {
-        switch (kernels_) {
-          case instruction_set::portable:
-            detail::portable::attend(task, item);
-            break;
-          case instruction_set::avx2:
-            detail::avx2::attend(task, item);
-            break;
-          case instruction_set::avx512:
-          case instruction_set::amx:
-            detail::avx512::attend(task, item);
-            break;
-        }
-      }
-    });
-  }
+  void attention(const attention_task& task) const;
 
   /// y = x W^T. x: [R, C], w: [O, C], y: [R, O]. 2 R C O operations; W is decoded once.
-  void linear(tensor_view<const float, 2> x, const any_packed& w, tensor_view<float, 2> y) const {
-    const linear_layer layer{w, nullptr, y};
-    linear(x, {}, std::span(&layer, 1));
-  }
+  void linear(tensor_view<const float, 2> x, const any_packed& w, tensor_view<float, 2> y) const;
 
   /// The same for layers that share their inputs: x is rounded once, and the panels of all go over
   /// the threads together. Each layer's part comes on top, in float.
   void linear(tensor_view<const float, 2> x, const branch_stack& stack,
-              std::span<const linear_layer> layers) const {
-    detail::multiply_forward(settings(), x, stack, layers);
-  }
+              std::span<const linear_layer> layers) const;
 
   /// y = x W^T of floats, whatever the policy. x: [R, C], w: [O, C], y: [R, O].
   void float_linear(tensor_view<const float, 2> x, tensor_view<const float, 2> w,
-                    tensor_view<float, 2> y) const {
-    const linear_layer layer{{float_matrix(w.data, w.shape[0], w.shape[1])}, nullptr, y};
-    detail::multiply_forward({workers_, kernels_, compute::f32, inputs_, turned_}, x, {},
-                             std::span(&layer, 1));
-  }
+                    tensor_view<float, 2> y) const;
 
   /// dx = dy W, the reverse of `linear` towards its input. dy: [R, O], w: [O, C], dx: [R, C].
   void linear_to_input(tensor_view<const float, 2> dy, const any_packed& w,
-                       tensor_view<float, 2> dx) const {
-    detail::multiply_to_input(settings(), dy, w, dx);
-  }
+                       tensor_view<float, 2> dx) const;
 
   /// dw = dy^T x, the reverse of `linear` towards its weight. dy: [R, O], x: [R, C], dw: [O, C].
   void linear_to_weight(tensor_view<const float, 2> dy, tensor_view<const float, 2> x,
-                        tensor_view<float, 2> dw) const {
-    detail::multiply_to_weight(settings(), dy, x, dw);
-  }
+                        tensor_view<float, 2> dw) const;
 
   /// Bytes of the workspaces of linear layers, as far as they have grown.
   [[nodiscard]] index_t byte_count() const {
@@ -157,15 +111,6 @@ class cpu : public detail::host_memory {
   }
 
  private:
-  static const cpu_options& checked(const cpu_options& options) {
-    require(options.threads >= 0, "cpu: ", options.threads, " threads");
-    require(supports(options.kernels), "cpu: this machine has no ", name_of(options.kernels));
-    return options;
-  }
-  [[nodiscard]] detail::product_settings settings() const {
-    return {workers_, kernels_, products_, inputs_, turned_};
-  }
-
   detail::workers workers_;
   instruction_set kernels_;
   compute products_;
@@ -175,3 +120,61 @@ class cpu : public detail::host_memory {
 static_assert(executor<cpu>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+#include "zoq/exec/products.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY const cpu_options& checked(const cpu_options& options) {
+  require(options.threads >= 0, "cpu: ", options.threads, " threads");
+  require(supports(options.kernels), "cpu: this machine has no ", name_of(options.kernels));
+  return options;
+}
+
+}  // namespace detail
+
+ZOQ_BODY cpu::cpu(cpu_options options)
+    : workers_(detail::checked(options).threads),
+      kernels_(options.kernels),
+      products_(options.products) {}
+
+ZOQ_BODY void cpu::attention(const attention_task& task) const {
+  detail::answer_attention(workers_, kernels_, task);
+}
+
+ZOQ_BODY void cpu::linear(tensor_view<const float, 2> x, const any_packed& w,
+                          tensor_view<float, 2> y) const {
+  const linear_layer layer{w, nullptr, y};
+  linear(x, {}, std::span(&layer, 1));
+}
+
+ZOQ_BODY void cpu::linear(tensor_view<const float, 2> x, const branch_stack& stack,
+                          std::span<const linear_layer> layers) const {
+  detail::multiply_forward({workers_, kernels_, products_, inputs_, turned_}, x, stack, layers);
+}
+
+ZOQ_BODY void cpu::float_linear(tensor_view<const float, 2> x, tensor_view<const float, 2> w,
+                                tensor_view<float, 2> y) const {
+  const linear_layer layer{{float_matrix(w.data, w.shape[0], w.shape[1])}, nullptr, y};
+  detail::multiply_forward({workers_, kernels_, compute::f32, inputs_, turned_}, x, {},
+                           std::span(&layer, 1));
+}
+
+ZOQ_BODY void cpu::linear_to_input(tensor_view<const float, 2> dy, const any_packed& w,
+                                   tensor_view<float, 2> dx) const {
+  detail::multiply_to_input({workers_, kernels_, products_, inputs_, turned_}, dy, w, dx);
+}
+
+ZOQ_BODY void cpu::linear_to_weight(tensor_view<const float, 2> dy, tensor_view<const float, 2> x,
+                                    tensor_view<float, 2> dw) const {
+  detail::multiply_to_weight({workers_, kernels_, products_, inputs_, turned_}, dy, x, dw);
+}
+
+}  // namespace zoq
+
+#endif

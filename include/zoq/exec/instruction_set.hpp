@@ -9,15 +9,7 @@
 
 #include <string_view>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#endif
-
-#include "zoq/core/error.hpp"
+#include "zoq/core/config.hpp"
 
 namespace zoq {
 
@@ -49,18 +41,43 @@ constexpr std::string_view name_of(instruction_set set) {
   return "portable";
 }
 
+/// True when this machine can run `set`.
+bool supports(instruction_set set);
+
+/// The fastest that this machine has, of those that were measured: amx was not, and must be asked for.
+instruction_set best_instruction_set();
+
+/// The variant of this name. Throws when there is none or this machine cannot run it.
+instruction_set instruction_set_named(std::string_view name);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
 namespace detail {
 
 #if defined(__x86_64__)
 /// Bit `bit` of ecx (leaf 1) or edx (leaf 7) of the processor's description: what clang 14 cannot be
 /// asked by name.
-inline bool has_feature_bit(unsigned leaf, unsigned bit) {
+ZOQ_BODY bool has_feature_bit(unsigned leaf, unsigned bit) {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(leaf, 0, &a, &b, &c, &d) != 0 && ((leaf == 1 ? c : d) >> bit & 1U) != 0;
 }
 
 /// AMX in the processor, and the kernel's leave to use its tiles, asked for once.
-inline bool may_use_amx() {
+ZOQ_BODY bool may_use_amx() {
 #if defined(__linux__)
   static const bool may = [] {
     constexpr long request_permission = 0x1023, tile_data = 18;
@@ -76,8 +93,7 @@ inline bool may_use_amx() {
 
 }  // namespace detail
 
-/// True when this machine can run `set`.
-inline bool supports(instruction_set set) {
+ZOQ_BODY bool supports(instruction_set set) {
 #if defined(__x86_64__)
   switch (set) {
     case instruction_set::avx2:
@@ -96,8 +112,7 @@ inline bool supports(instruction_set set) {
   return set == instruction_set::portable;
 }
 
-/// The fastest that this machine has, of those that were measured: amx was not, and must be asked for.
-inline instruction_set best_instruction_set() {
+ZOQ_BODY instruction_set best_instruction_set() {
   for (const auto set : {instruction_set::avx512, instruction_set::avx2}) {
     if (supports(set)) {
       return set;
@@ -106,8 +121,7 @@ inline instruction_set best_instruction_set() {
   return instruction_set::portable;
 }
 
-/// The variant of this name. Throws when there is none or this machine cannot run it.
-inline instruction_set instruction_set_named(std::string_view name) {
+ZOQ_BODY instruction_set instruction_set_named(std::string_view name) {
   for (const instruction_set set : all_instruction_sets) {
     if (name == name_of(set)) {
       require(supports(set), "this machine has no ", name);
@@ -118,3 +132,5 @@ inline instruction_set instruction_set_named(std::string_view name) {
 }
 
 }  // namespace zoq
+
+#endif

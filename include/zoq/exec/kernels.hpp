@@ -29,6 +29,7 @@
 #include "zoq/quant/q4_1.hpp"
 #include "zoq/quant/q8_0.hpp"
 #include "zoq/sparse/sparse_part.hpp"
+#include "zoq/tensor/attention_task.hpp"
 
 /// Before a loop of constant turns.
 #ifdef __clang__

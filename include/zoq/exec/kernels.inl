@@ -361,11 +361,3 @@ ZOQ_TARGET inline void multiply_panel(Products products, const Source& source, i
                       bytes_of_outputs(source, first + width, Products::width), fill},
                      a, a_stride, slots, y, added);
 }
-
-/// f(i) for i in [begin, end), compiled for this instruction set.
-template <class F>
-ZOQ_TARGET ZOQ_FLATTEN inline void run_range(const F& f, index_t begin, index_t end) {
-  for (index_t i = begin; i < end; ++i) {
-    f(i);
-  }
-}

@@ -4,23 +4,21 @@
 //     detail::product_settings how{all, instruction_set::avx512, compute::bf16, rounded, turned};
 //     detail::multiply_forward(how, x, stack, layers);      // y = x W^T for every layer
 //
-// These are the only functions that take long to compile. A program of many files links zoq::kernels,
+// These are the functions that take longest to compile. A program of many files links zoq::kernels,
 // which has them compiled once; what they do is the same.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <span>
 
 #include "zoq/core/config.hpp"
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/instruction_set.hpp"
-#include "zoq/exec/kernels.hpp"
 #include "zoq/exec/linear_layer.hpp"
-#include "zoq/exec/panel.hpp"
 #include "zoq/exec/workers.hpp"
 #include "zoq/quant/formats.hpp"
+#include "zoq/tensor/attention_task.hpp"
 #include "zoq/tensor/branch_stack.hpp"
 #include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/tensor_view.hpp"
@@ -34,6 +32,49 @@ struct product_settings {
   buffer<std::byte>& workspace;  // rounded inputs
   buffer<float>& turned;         // inputs by columns
 };
+
+/// Bytes that the workspaces of a forward product hold: inputs that are rounded, and turned for parts.
+struct workspace_bytes {
+  index_t rounded, turned;
+};
+/// Of a product of `rows` rows of each branch.
+template <class = void>
+workspace_bytes workspace_of(instruction_set kernels, compute products, index_t rows,
+                             index_t branches, index_t columns);
+
+// Templates of nothing, so that they may be compiled in one file.
+
+/// y = x W^T and the parts, for all layers. x: [R, C], every w: [O, C], y: [R, O]. R is a multiple of
+/// stack.count.
+template <class = void>
+void multiply_forward(const product_settings& how, tensor_view<const float, 2> x,
+                      const branch_stack& stack, std::span<const linear_layer> layers);
+
+/// dx = dy W. dy: [R, O], w: [O, C], dx: [R, C].
+template <class = void>
+void multiply_to_input(const product_settings& how, tensor_view<const float, 2> dy,
+                       const any_packed& w, tensor_view<float, 2> dx);
+
+/// dw = dy^T x. dy: [R, O], x: [R, C], dw: [O, C].
+template <class = void>
+void multiply_to_weight(const product_settings& how, tensor_view<const float, 2> dy,
+                        tensor_view<const float, 2> x, tensor_view<float, 2> dw);
+
+/// Attention of all queries and heads of a task (ops/attention.hpp): blocks of queries that share
+/// their keys, over the threads. 4 D operations for each query, head and key that it sees.
+template <class = void>
+void answer_attention(const workers& all, instruction_set kernels, const attention_task& task);
+
+}  // namespace zoq::detail
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+
+#include "zoq/exec/kernels.hpp"
+#include "zoq/exec/panel.hpp"
+
+namespace zoq::detail {
 
 // How many parts of the rows each panel is cut into: few panels for many threads are split, and
 // decoded once for each part.
@@ -94,21 +135,6 @@ constexpr index_t inputs_of(index_t columns) {
 /// How `rows` rows of each branch lie when they are turned; no memory yet.
 inline turned_rows turned_shape(index_t rows, index_t columns) {
   return {nullptr, (rows + turned_rows::rows - 1) / turned_rows::rows, columns};
-}
-
-/// Bytes that the workspaces of a forward product hold: inputs that are rounded, and turned for parts.
-struct workspace_bytes {
-  index_t rounded, turned;
-};
-inline workspace_bytes workspace_of(instruction_set kernels, compute products, index_t rows,
-                                    index_t branches, index_t columns) {
-  const index_t row = with_products(kernels, products, [&]<class Products>(Products) -> index_t {
-    return rounds<Products> ? inputs_of<Products>(columns) *
-                                  static_cast<index_t>(sizeof(typename Products::input))
-                            : 0;
-  });
-  return {branches * rows * row,
-          turned_shape(rows, columns).size(branches) * static_cast<index_t>(sizeof(float))};
 }
 
 // y[r, o] = sum_k a[r, k] w[o, k], the panels of `source` over the threads.
@@ -233,11 +259,19 @@ void multiply_layers(const product_settings& how, tensor_view<const float, 2> x,
   });
 }
 
-// Templates of nothing, so that they may be compiled in one file.
+template <class>
+workspace_bytes workspace_of(instruction_set kernels, compute products, index_t rows,
+                             index_t branches, index_t columns) {
+  const index_t row = with_products(kernels, products, [&]<class Products>(Products) -> index_t {
+    return rounds<Products> ? inputs_of<Products>(columns) *
+                                  static_cast<index_t>(sizeof(typename Products::input))
+                            : 0;
+  });
+  return {branches * rows * row,
+          turned_shape(rows, columns).size(branches) * static_cast<index_t>(sizeof(float))};
+}
 
-/// y = x W^T and the parts, for all layers. x: [R, C], every w: [O, C], y: [R, O]. R is a multiple of
-/// stack.count.
-template <class = void>
+template <class>
 void multiply_forward(const product_settings& how, tensor_view<const float, 2> x,
                       const branch_stack& stack, std::span<const linear_layer> layers) {
   with_products(how.kernels, how.products, [&]<class Products>(Products) {
@@ -245,16 +279,14 @@ void multiply_forward(const product_settings& how, tensor_view<const float, 2> x
   });
 }
 
-/// dx = dy W. dy: [R, O], w: [O, C], dx: [R, C].
-template <class = void>
+template <class>
 void multiply_to_input(const product_settings& how, tensor_view<const float, 2> dy,
                        const any_packed& w, tensor_view<float, 2> dx) {
   with_source<column_panels, any_column_panels>(
       w, [&](const auto& source) { multiply_floats(how, source, dy, dx); });
 }
 
-/// dw = dy^T x. dy: [R, O], x: [R, C], dw: [O, C].
-template <class = void>
+template <class>
 void multiply_to_weight(const product_settings& how, tensor_view<const float, 2> dy,
                         tensor_view<const float, 2> x, tensor_view<float, 2> dw) {
   const index_t depth = dy.shape[0];
@@ -270,13 +302,43 @@ void multiply_to_weight(const product_settings& how, tensor_view<const float, 2>
   multiply_floats(how, dense_panels{x}, transposed.view(outputs, depth), dw);
 }
 
+template <class>
+void answer_attention(const workers& all, instruction_set kernels, const attention_task& task) {
+  const index_t branches = task.q.shape[0] / task.queries;
+  const index_t items = branches * portable::runs_of_queries(task) * task.k.shape[1];
+  all.split(items, 4, [&](index_t begin, index_t end) {
+    for (index_t item = begin; item < end; ++item) {
+      switch (kernels) {
+        case instruction_set::portable:
+          portable::attend(task, item);
+          break;
+        case instruction_set::avx2:
+          avx2::attend(task, item);
+          break;
+        case instruction_set::avx512:
+        case instruction_set::amx:
+          avx512::attend(task, item);
+          break;
+      }
+    }
+  });
+}
+
+}  // namespace zoq::detail
+
+#endif
+
 #ifdef ZOQ_COMPILED_KERNELS
+namespace zoq::detail {
+
+extern template workspace_bytes workspace_of<>(instruction_set, compute, index_t, index_t, index_t);
 extern template void multiply_forward<>(const product_settings&, tensor_view<const float, 2>,
                                         const branch_stack&, std::span<const linear_layer>);
 extern template void multiply_to_input<>(const product_settings&, tensor_view<const float, 2>,
                                          const any_packed&, tensor_view<float, 2>);
 extern template void multiply_to_weight<>(const product_settings&, tensor_view<const float, 2>,
                                           tensor_view<const float, 2>, tensor_view<float, 2>);
-#endif
+extern template void answer_attention<>(const workers&, instruction_set, const attention_task&);
 
 }  // namespace zoq::detail
+#endif

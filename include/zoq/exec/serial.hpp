@@ -7,7 +7,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <Eigen/Core>
 #include <string_view>
 
 #include "zoq/core/config.hpp"
@@ -19,24 +18,6 @@
 namespace zoq {
 
 class serial : public detail::host_memory {
-  using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-  static auto row(tensor_view<const float, 2> x, index_t r) {
-    return Eigen::Map<const Eigen::RowVectorXf>(x.row(r).data, x.shape[1]).cast<double>();
-  }
-
-  static matrix unpack(const any_packed& packed) {
-    return packed.visit([](const auto& w) {
-      Eigen::RowVectorXf values(w.shape[1]);
-      matrix out(w.shape[0], w.shape[1]);
-      for (index_t o = 0; o < w.shape[0]; ++o) {
-        decode_row(w, o, values.data());
-        out.row(o) = values.cast<double>();
-      }
-      return out;
-    });
-  }
-
  public:
   static constexpr std::string_view name = "serial";
 
@@ -56,46 +37,90 @@ class serial : public detail::host_memory {
   }
 
   /// y = x W^T. x: [R, C], w: [O, C], y: [R, O]. Each product and sum in double, rounded once.
-  static void linear(tensor_view<const float, 2> x, const any_packed& w, tensor_view<float, 2> y) {
-    const matrix weight = unpack(w);  // [O, C]
-    for (index_t r = 0; r < x.shape[0]; ++r) {
-      for (index_t o = 0; o < weight.rows(); ++o) {
-        y(r, o) = static_cast<float>(row(x, r).dot(weight.row(o)));
-      }
-    }
-  }
+  static void linear(tensor_view<const float, 2> x, const any_packed& w, tensor_view<float, 2> y);
 
   /// The same of floats. x: [R, C], w: [O, C], y: [R, O].
   static void float_linear(tensor_view<const float, 2> x, tensor_view<const float, 2> w,
-                           tensor_view<float, 2> y) {
-    linear(x, any_packed{float_matrix(w.data, w.shape[0], w.shape[1])}, y);
-  }
+                           tensor_view<float, 2> y);
 
   /// dx = dy W, the reverse of `linear` towards its input. dy: [R, O], w: [O, C], dx: [R, C].
   static void linear_to_input(tensor_view<const float, 2> dy, const any_packed& w,
-                              tensor_view<float, 2> dx) {
-    const matrix weight = unpack(w);  // [O, C]
-    for (index_t r = 0; r < dy.shape[0]; ++r) {
-      for (index_t c = 0; c < weight.cols(); ++c) {
-        dx(r, c) = static_cast<float>(row(dy, r).dot(weight.col(c)));
-      }
-    }
-  }
+                              tensor_view<float, 2> dx);
 
   /// dw = dy^T x, the reverse of `linear` towards its weight. dy: [R, O], x: [R, C], dw: [O, C].
   static void linear_to_weight(tensor_view<const float, 2> dy, tensor_view<const float, 2> x,
-                               tensor_view<float, 2> dw) {
-    for (index_t o = 0; o < dw.shape[0]; ++o) {
-      for (index_t c = 0; c < dw.shape[1]; ++c) {
-        double s = 0;
-        for (index_t r = 0; r < x.shape[0]; ++r) {
-          s += static_cast<double>(dy(r, o)) * static_cast<double>(x(r, c));
-        }
-        dw(o, c) = static_cast<float>(s);
-      }
-    }
-  }
+                               tensor_view<float, 2> dw);
 };
 static_assert(executor<serial>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <Eigen/Core>
+
+namespace zoq {
+
+namespace detail {
+
+using serial_matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+inline auto serial_row(tensor_view<const float, 2> x, index_t r) {
+  return Eigen::Map<const Eigen::RowVectorXf>(x.row(r).data, x.shape[1]).cast<double>();
+}
+
+ZOQ_BODY serial_matrix unpack(const any_packed& packed) {
+  return packed.visit([](const auto& w) {
+    Eigen::RowVectorXf values(w.shape[1]);
+    serial_matrix out(w.shape[0], w.shape[1]);
+    for (index_t o = 0; o < w.shape[0]; ++o) {
+      decode_row(w, o, values.data());
+      out.row(o) = values.cast<double>();
+    }
+    return out;
+  });
+}
+
+}  // namespace detail
+
+ZOQ_BODY void serial::linear(tensor_view<const float, 2> x, const any_packed& w,
+                             tensor_view<float, 2> y) {
+  const detail::serial_matrix weight = detail::unpack(w);  // [O, C]
+  for (index_t r = 0; r < x.shape[0]; ++r) {
+    for (index_t o = 0; o < weight.rows(); ++o) {
+      y(r, o) = static_cast<float>(detail::serial_row(x, r).dot(weight.row(o)));
+    }
+  }
+}
+
+ZOQ_BODY void serial::float_linear(tensor_view<const float, 2> x, tensor_view<const float, 2> w,
+                                   tensor_view<float, 2> y) {
+  linear(x, any_packed{float_matrix(w.data, w.shape[0], w.shape[1])}, y);
+}
+
+ZOQ_BODY void serial::linear_to_input(tensor_view<const float, 2> dy, const any_packed& w,
+                                      tensor_view<float, 2> dx) {
+  const detail::serial_matrix weight = detail::unpack(w);  // [O, C]
+  for (index_t r = 0; r < dy.shape[0]; ++r) {
+    for (index_t c = 0; c < weight.cols(); ++c) {
+      dx(r, c) = static_cast<float>(detail::serial_row(dy, r).dot(weight.col(c)));
+    }
+  }
+}
+
+ZOQ_BODY void serial::linear_to_weight(tensor_view<const float, 2> dy,
+                                       tensor_view<const float, 2> x, tensor_view<float, 2> dw) {
+  for (index_t o = 0; o < dw.shape[0]; ++o) {
+    for (index_t c = 0; c < dw.shape[1]; ++c) {
+      double s = 0;
+      for (index_t r = 0; r < x.shape[0]; ++r) {
+        s += static_cast<double>(dy(r, o)) * static_cast<double>(x(r, c));
+      }
+      dw(o, c) = static_cast<float>(s);
+    }
+  }
+}
+
+}  // namespace zoq
+
+#endif

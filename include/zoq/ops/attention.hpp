@@ -15,32 +15,16 @@
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/core/math.hpp"
+#include "zoq/tensor/attention_task.hpp"
 #include "zoq/tensor/executor.hpp"
 #include "zoq/tensor/segment.hpp"
 #include "zoq/tensor/tensor_view.hpp"
 
 namespace zoq {
 
-/// Which rows see which: the segments, and each row's own. In the executor's memory.
-struct row_layout {
-  tensor_view<const segment, 1> segments;         // [S]
-  tensor_view<const std::int32_t, 1> segment_of;  // [T]
-};
-
-inline constexpr index_t largest_head = 256;  // coordinates of a head that attention can take
-
 /// One head of one query row. An executor may have a faster way to answer all of them.
-struct attention_head {
-  static constexpr index_t tile = 32;               // keys at once
-  static constexpr index_t largest = largest_head;  // coordinates
-
-  tensor_view<const float, 3> q;  // [branches * Q, H, D]
-  tensor_view<const float, 3> k;  // [branches * T, K, D]
-  tensor_view<const float, 3> v;  // [branches * T, K, D]
-  const std::int32_t* row_of;     // [Q] the row of each query
-  row_layout layout;              // of the T rows
-  tensor_view<float, 3> out;      // [branches * Q, H, D]
-  index_t queries;                // Q
+struct attention_head : attention_task {
+  static constexpr index_t tile = 32;  // keys at once
 
   ZOQ_HD void operator()(index_t i) const {
     const index_t heads = q.shape[1];
@@ -121,7 +105,7 @@ void attention(const X& exec, tensor_view<const float, 3> q, tensor_view<const f
               k.shape[0] / layout.segment_of.shape[0] == q.shape[0] / row_of.shape[0],
           "attention: ", q.shape[0], " queries and ", k.shape[0], " keys are not ", row_of.shape[0],
           " and ", layout.segment_of.shape[0], " of the same branches");
-  const attention_head task{q, k, v, row_of.data, layout, out, row_of.shape[0]};
+  const attention_head task{{q, k, v, row_of.data, layout, out, row_of.shape[0]}};
   if constexpr (requires { exec.attention(task); }) {
     exec.attention(task);
   } else {

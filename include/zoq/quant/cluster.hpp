@@ -14,19 +14,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <cstdint>
-#include <limits>
-#include <utility>
-#include <vector>
 
 #include "zoq/core/config.hpp"
 
 namespace zoq {
 
 namespace detail {
+
+/// best_table for a table of `entries`.
+void fill_best_table(const float* x, const float* importance, index_t columns, float* table,
+                     index_t entries);
+
+}  // namespace detail
+
+/// x: [columns], finite; importance: [columns], none negative, or null: all 1. Values of importance 0
+/// do not count. Where fewer than K values differ, the last is repeated; where none counts, the table is
+/// zeros. About K n log2(n) evaluations of a few operations, 28 n + 4 K n bytes.
+template <std::size_t K>
+void best_table(const float* x, const float* importance, index_t columns, float (&table)[K]) {
+  detail::fill_best_table(x, importance, columns, table, static_cast<index_t>(K));
+}
+
+/// The number of the entry next to x; the lower of two as near. table: ascending.
+template <std::size_t K>
+int nearest_entry(const float (&table)[K], float x) {
+  int found = 0;
+  for (std::size_t k = 0; k + 1 < K; ++k) {
+    const double middle = static_cast<double>(table[k]) + static_cast<double>(table[k + 1]);
+    found += static_cast<int>(2 * static_cast<double>(x) > middle);
+  }
+  return found;
+}
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace zoq::detail {
 
 // Distinct values with their weights, ascending, and sums over their first i.
 struct weighted_line {
@@ -108,49 +139,35 @@ struct cut_row {
   }
 };
 
-}  // namespace detail
-
-/// x: [columns], finite; importance: [columns], none negative, or null: all 1. Values of importance 0
-/// do not count. Where fewer than K values differ, the last is repeated; where none counts, the table is
-/// zeros. About K n log2(n) evaluations of a few operations, 28 n + 4 K n bytes.
-template <std::size_t K>
-void best_table(const float* x, const float* importance, index_t columns, float (&table)[K]) {
-  const detail::weighted_line line(x, importance, columns);
+ZOQ_BODY void fill_best_table(const float* x, const float* importance, index_t columns,
+                              float* table, index_t entries) {
+  const weighted_line line(x, importance, columns);
   const index_t n = line.count();
-  constexpr auto entries = static_cast<index_t>(K);
   if (n <= entries) {
-    for (std::size_t k = 0; k < K; ++k) {
-      table[k] = n == 0 ? 0.0f : line.value[std::min(k, static_cast<std::size_t>(n - 1))];
+    for (index_t k = 0; k < entries; ++k) {
+      table[k] = n == 0 ? 0.0f : line.value[static_cast<std::size_t>(std::min(k, n - 1))];
     }
     return;
   }
   std::vector<double> before(static_cast<std::size_t>(n + 1)), now(before.size());
-  std::vector<std::vector<std::int32_t>> cuts(K, std::vector<std::int32_t>(before.size()));
+  std::vector<std::vector<std::int32_t>> cuts(static_cast<std::size_t>(entries),
+                                              std::vector<std::int32_t>(before.size()));
   for (index_t j = 1; j <= n; ++j) {
     before[static_cast<std::size_t>(j)] = line.error(0, j);
   }
   for (index_t k = 1; k < entries; ++k) {  // the first j values in k + 1 runs, none empty
-    detail::cut_row{line, before, now, cuts[static_cast<std::size_t>(k)]}.fill(k + 1, n, k, n - 1);
+    cut_row{line, before, now, cuts[static_cast<std::size_t>(k)]}.fill(k + 1, n, k, n - 1);
     std::swap(before, now);
   }
   index_t end = n;
   for (index_t k = entries - 1; k >= 0; --k) {
     const index_t begin =
         k == 0 ? 0 : cuts[static_cast<std::size_t>(k)][static_cast<std::size_t>(end)];
-    table[static_cast<std::size_t>(k)] = line.entry(begin, end);
+    table[k] = line.entry(begin, end);
     end = begin;
   }
 }
 
-/// The number of the entry next to x; the lower of two as near. table: ascending.
-template <std::size_t K>
-int nearest_entry(const float (&table)[K], float x) {
-  int found = 0;
-  for (std::size_t k = 0; k + 1 < K; ++k) {
-    const double middle = static_cast<double>(table[k]) + static_cast<double>(table[k + 1]);
-    found += static_cast<int>(2 * static_cast<double>(x) > middle);
-  }
-  return found;
-}
+}  // namespace zoq::detail
 
-}  // namespace zoq
+#endif

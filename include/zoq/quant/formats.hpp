@@ -18,7 +18,6 @@
 #include <variant>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/quant/float_formats.hpp"
 #include "zoq/quant/lut3.hpp"
 #include "zoq/quant/lut4.hpp"
@@ -116,29 +115,17 @@ struct any_packed {
     return std::visit(std::forward<F>(f), of);
   }
   /// O of [O, C].
-  [[nodiscard]] index_t rows() const {
-    return visit([](const auto& w) { return w.shape[0]; });
-  }
+  [[nodiscard]] index_t rows() const;
   /// C of [O, C], a multiple of the block.
-  [[nodiscard]] index_t columns() const {
-    return visit([](const auto& w) { return w.shape[1]; });
-  }
+  [[nodiscard]] index_t columns() const;
   /// Name and block of its format.
-  [[nodiscard]] format_info format() const {
-    return visit([]<class S>(const packed_view<S>&) { return info_of<S>(); });
-  }
+  [[nodiscard]] format_info format() const;
   /// Its blocks: format().bytes(rows(), columns()) bytes.
-  [[nodiscard]] const std::byte* bytes() const {
-    return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.blocks); });
-  }
+  [[nodiscard]] const std::byte* bytes() const;
   /// What the rows own beside their blocks: rows() * format().row_bytes bytes, or null.
-  [[nodiscard]] const std::byte* row_data() const {
-    return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.row_data); });
-  }
+  [[nodiscard]] const std::byte* row_data() const;
   /// Of blocks and of what the rows own.
-  [[nodiscard]] index_t byte_count() const {
-    return visit([](const auto& w) { return w.byte_count(); });
-  }
+  [[nodiscard]] index_t byte_count() const;
 };
 
 /// Floats [rows, columns] as a matrix of the format f32.
@@ -151,9 +138,48 @@ inline packed_view<f32_format> float_matrix(const float* values, index_t rows, i
 /// rows own (null where they own nothing). The caller has checked that the bytes are there, and that
 /// they are aligned as the format's types. `name` is used in messages. Throws on an unknown format, on
 /// columns that are no multiple of its block, and on row data that is missing or too much.
-inline any_packed packed_as(std::string_view format, const std::byte* blocks,
-                            const std::byte* row_data, index_t rows, index_t columns,
-                            std::string_view name) {
+any_packed packed_as(std::string_view format, const std::byte* blocks, const std::byte* row_data,
+                     index_t rows, index_t columns, std::string_view name);
+
+/// The same by GGUF id: formats of GGUF files, whose rows own nothing.
+any_packed packed_as(std::uint32_t gguf_type, const std::byte* bytes, index_t rows, index_t columns,
+                     std::string_view name);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY index_t any_packed::rows() const {
+  return visit([](const auto& w) { return w.shape[0]; });
+}
+
+ZOQ_BODY index_t any_packed::columns() const {
+  return visit([](const auto& w) { return w.shape[1]; });
+}
+
+ZOQ_BODY format_info any_packed::format() const {
+  return visit([]<class S>(const packed_view<S>&) { return info_of<S>(); });
+}
+
+ZOQ_BODY const std::byte* any_packed::bytes() const {
+  return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.blocks); });
+}
+
+ZOQ_BODY const std::byte* any_packed::row_data() const {
+  return visit([](const auto& w) { return reinterpret_cast<const std::byte*>(w.row_data); });
+}
+
+ZOQ_BODY index_t any_packed::byte_count() const {
+  return visit([](const auto& w) { return w.byte_count(); });
+}
+
+ZOQ_BODY any_packed packed_as(std::string_view format, const std::byte* blocks,
+                              const std::byte* row_data, index_t rows, index_t columns,
+                              std::string_view name) {
   std::optional<any_packed> out;
   formats::for_each([&]<class S>(S) {
     if (S::name == format) {
@@ -171,12 +197,13 @@ inline any_packed packed_as(std::string_view format, const std::byte* blocks,
   return *out;
 }
 
-/// The same by GGUF id: formats of GGUF files, whose rows own nothing.
-inline any_packed packed_as(std::uint32_t gguf_type, const std::byte* bytes, index_t rows,
-                            index_t columns, std::string_view name) {
+ZOQ_BODY any_packed packed_as(std::uint32_t gguf_type, const std::byte* bytes, index_t rows,
+                              index_t columns, std::string_view name) {
   const std::optional<format_info> format = find_format(gguf_type);
   require(format.has_value(), name, ": unknown format, GGUF type ", gguf_type);
   return packed_as(format->name, bytes, nullptr, rows, columns, name);
 }
 
 }  // namespace zoq
+
+#endif

@@ -9,15 +9,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/quant/formats.hpp"
 
 namespace zoq {
@@ -39,54 +35,20 @@ struct encoding_error {
   }
   /// Root of the mean square of new - old by that of the old values. 0 when nothing changed:
   /// also of no weights, or of zeros.
-  [[nodiscard]] double relative() const {
-    return difference_squares > 0 ? std::sqrt(difference_squares / squares) : 0.0;
-  }
+  [[nodiscard]] double relative() const;
   /// The same with each square times its importance.
-  [[nodiscard]] double weighted() const {
-    return weighted_difference_squares > 0
-               ? std::sqrt(weighted_difference_squares / weighted_squares)
-               : 0.0;
-  }
+  [[nodiscard]] double weighted() const;
 };
 
 /// Encodes x [columns] as one row of the format, to `out`: to.bytes(1, columns) bytes, aligned as
 /// the format's blocks; and what the row owns to `row_out`: to.row_bytes bytes, unused where that is 0.
 /// importance: [columns], or null. Unchecked: x is finite, columns a multiple of the block, and the
 /// format one of the list.
-inline void encode_row(const format_info& to, const float* x, const float* importance,
-                       index_t columns, std::byte* out, std::byte* row_out) {
-  formats::for_each([&]<class S>(S) {
-    if (S::name == to.name) {
-      typename S::row row{};
-      S::encode(x, importance, columns, row, reinterpret_cast<typename S::block*>(out));
-      if constexpr (row_bytes_of<S> != 0) {
-        std::memcpy(row_out, &row, sizeof row);
-      }
-    }
-  });
-}
+void encode_row(const format_info& to, const float* x, const float* importance, index_t columns,
+                std::byte* out, std::byte* row_out);
 
 /// The same for a format whose rows own nothing; all values matter alike.
-inline void encode_row(const format_info& to, const float* x, index_t columns, std::byte* out) {
-  encode_row(to, x, nullptr, columns, out, nullptr);
-}
-
-namespace detail {
-
-// The largest value of a block is what its scale cannot hold; every value of it suffers.
-[[noreturn]] inline void refuse_range(std::span<const float> x, std::size_t first,
-                                      std::size_t block, const format_info& to,
-                                      std::string_view name, index_t row) {
-  std::size_t worst = first;
-  for (std::size_t c = first; c < first + block; ++c) {
-    worst = std::fabs(x[c]) > std::fabs(x[worst]) ? c : worst;
-  }
-  fail(name, ": the weight at row ", row, ", column ", worst, " is ", x[worst], ", too large for ",
-       to.name);
-}
-
-}  // namespace detail
+void encode_row(const format_info& to, const float* x, index_t columns, std::byte* out);
 
 /// Encodes rows `first` to first + count - 1 of `from` in the format `to` and adds to `error`.
 ///
@@ -98,10 +60,72 @@ namespace detail {
 /// Throws, naming `name` and the place, on columns that are no multiple of the format's block, a weight
 /// that is not finite, and one that matters and that the format cannot hold (a scale beyond f16).
 /// Memory: two rows of floats, and what the encoder needs.
-inline void requantize(const any_packed& from, const format_info& to, index_t first, index_t count,
-                       std::string_view name, std::span<std::byte> out,
-                       std::span<std::byte> out_rows, std::span<const float> importance,
-                       encoding_error& error) {
+void requantize(const any_packed& from, const format_info& to, index_t first, index_t count,
+                std::string_view name, std::span<std::byte> out, std::span<std::byte> out_rows,
+                std::span<const float> importance, encoding_error& error);
+
+/// The same for a format whose rows own nothing, all weights alike: for GGUF files.
+void requantize(const any_packed& from, const format_info& to, index_t first, index_t count,
+                std::string_view name, std::span<std::byte> out, encoding_error& error);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY double encoding_error::relative() const {
+  return difference_squares > 0 ? std::sqrt(difference_squares / squares) : 0.0;
+}
+
+ZOQ_BODY double encoding_error::weighted() const {
+  return weighted_difference_squares > 0 ? std::sqrt(weighted_difference_squares / weighted_squares)
+                                         : 0.0;
+}
+
+ZOQ_BODY void encode_row(const format_info& to, const float* x, const float* importance,
+                         index_t columns, std::byte* out, std::byte* row_out) {
+  formats::for_each([&]<class S>(S) {
+    if (S::name == to.name) {
+      typename S::row row{};
+      S::encode(x, importance, columns, row, reinterpret_cast<typename S::block*>(out));
+      if constexpr (row_bytes_of<S> != 0) {
+        std::memcpy(row_out, &row, sizeof row);
+      }
+    }
+  });
+}
+
+ZOQ_BODY void encode_row(const format_info& to, const float* x, index_t columns, std::byte* out) {
+  encode_row(to, x, nullptr, columns, out, nullptr);
+}
+
+namespace detail {
+
+// The largest value of a block is what its scale cannot hold; every value of it suffers.
+[[noreturn]] ZOQ_BODY void refuse_range(std::span<const float> x, std::size_t first,
+                                        std::size_t block, const format_info& to,
+                                        std::string_view name, index_t row) {
+  std::size_t worst = first;
+  for (std::size_t c = first; c < first + block; ++c) {
+    worst = std::fabs(x[c]) > std::fabs(x[worst]) ? c : worst;
+  }
+  fail(name, ": the weight at row ", row, ", column ", worst, " is ", x[worst], ", too large for ",
+       to.name);
+}
+
+}  // namespace detail
+
+ZOQ_BODY void requantize(const any_packed& from, const format_info& to, index_t first,
+                         index_t count, std::string_view name, std::span<std::byte> out,
+                         std::span<std::byte> out_rows, std::span<const float> importance,
+                         encoding_error& error) {
   const index_t columns = from.columns();
   require(columns % to.block_size == 0, name, ": ", columns, " columns are no multiple of ",
           to.name, "'s block of ", to.block_size);
@@ -150,11 +174,13 @@ inline void requantize(const any_packed& from, const format_info& to, index_t fi
   }
 }
 
-/// The same for a format whose rows own nothing, all weights alike: for GGUF files.
-inline void requantize(const any_packed& from, const format_info& to, index_t first, index_t count,
-                       std::string_view name, std::span<std::byte> out, encoding_error& error) {
+ZOQ_BODY void requantize(const any_packed& from, const format_info& to, index_t first,
+                         index_t count, std::string_view name, std::span<std::byte> out,
+                         encoding_error& error) {
   require(to.gguf_type != no_gguf_type, name, ": ", to.name, " is no format of GGUF files");
   requantize(from, to, first, count, name, out, {}, {}, error);
 }
 
 }  // namespace zoq
+
+#endif
