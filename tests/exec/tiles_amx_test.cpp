@@ -10,6 +10,7 @@
 #include "exec/linear_case.hpp"
 #include "random_values.hpp"
 #include "zoq/exec/cpu.hpp"
+#include "zoq/exec/kernels.hpp"
 #include "zoq/exec/serial.hpp"
 
 #if defined(__x86_64__)

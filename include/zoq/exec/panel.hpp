@@ -290,4 +290,18 @@ struct dense_panels {
   }
 };
 
+/// How many parts of the rows each panel is cut into: few panels for many threads are split, and
+/// decoded once for each part.
+inline index_t parts_of_rows(index_t threads, index_t panels, index_t rows) {
+  const index_t wanted = threads == 1 || panels == 0 ? 1 : (3 * threads + panels - 1) / panels;
+  return std::clamp<index_t>(wanted, 1, std::max<index_t>(1, rows / 48));
+}
+
+/// Part `part` of `parts` of the slots; of pairs, whole ones.
+inline slot_range part_of(index_t part, index_t parts, index_t slots, bool pairs) {
+  const index_t unit = pairs ? 2 : 1;
+  const index_t first = slots / unit * part / parts * unit;
+  return {first, slots / unit * (part + 1) / parts * unit - first};
+}
+
 }  // namespace zoq::detail
