@@ -12,6 +12,6 @@ found=$(pkg-config --modversion zoq)
 mkdir -p "$3"
 # shellcheck disable=SC2046  # several words each
 "$1" -std=c++20 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Werror \
-  $(pkg-config --cflags zoq-io zoq-kernels) "$here/main.cpp" -o "$3/program" \
-  $(pkg-config --libs zoq-io zoq-kernels)
+  $(pkg-config --cflags zoq-kernels zoq-io) "$here/main.cpp" -o "$3/program" \
+  $(pkg-config --libs zoq-kernels zoq-io)
 "$3/program"
