@@ -8,16 +8,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
-#include <span>
 #include <string>
-#include <utility>
-#include <variant>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/core/hash.hpp"
 #include "zoq/data/example.hpp"
 #include "zoq/io/jsonl.hpp"
 #include "zoq/io/tokenizer.hpp"
@@ -25,8 +19,28 @@
 namespace zoq {
 
 /// Throws, naming the row, when a text has no tokens, or running text only one.
-inline std::vector<example> encode_rows(const tokenizer& words, const text_rows& rows,
-                                        special mode = special::plain) {
+std::vector<example> encode_rows(const tokenizer& words, const text_rows& rows,
+                                 special mode = special::plain);
+
+/// Names rows by their tokens and answers.
+std::string hash_of(const std::vector<example>& rows);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <variant>
+
+#include "zoq/core/error.hpp"
+#include "zoq/core/hash.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::vector<example> encode_rows(const tokenizer& words, const text_rows& rows,
+                                          special mode) {
   std::vector<example> out;
   const auto encode = [&](const std::string& text, const char* what) {
     std::vector<token_t> tokens = words.encode(text, mode);
@@ -66,8 +80,7 @@ inline std::vector<example> encode_rows(const tokenizer& words, const text_rows&
   return out;
 }
 
-/// Names rows by their tokens and answers.
-inline std::string hash_of(const std::vector<example>& rows) {
+ZOQ_BODY std::string hash_of(const std::vector<example>& rows) {
   content_hash h;
   const auto add = [&](const std::vector<token_t>& tokens) {
     h.add(std::as_bytes(std::span<const token_t>(tokens)));
@@ -84,3 +97,5 @@ inline std::string hash_of(const std::vector<example>& rows) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -12,21 +12,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <limits>
-#include <map>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/hf_names.hpp"
-#include "zoq/io/mask_file.hpp"
-#include "zoq/io/safetensors.hpp"
 #include "zoq/sparse/mask.hpp"
 
 namespace zoq {
@@ -42,7 +31,40 @@ struct dense_mask_options {
 };
 
 /// "blk.3.attn_q.weight" of "model.layers.3.self_attn.q_proj.weight"; empty for other names.
-inline std::string gguf_name_of(std::string_view hf) {
+std::string gguf_name_of(std::string_view hf);
+
+/// Throws, naming file and tensor, on a tensor that is no matrix of BOOL or U8, and on names that are
+/// neither GGUF's nor those of Hugging Face's Llama family. Tensors without a chosen entry are left out.
+mask read_dense_mask(const std::string& path, const dense_mask_options& options = {});
+
+/// A BOOL tensor for each matrix of the mask. Memory: a byte for every entry of these matrices.
+/// Written whole or not at all. Throws, naming the file, and the tensor when it has no name there.
+void write_dense_mask(const std::string& path, const mask& m,
+                      const dense_mask_options& options = {});
+
+/// A mask of either kind of file, told by the metadata.
+mask read_any_mask(const std::string& path, const dense_mask_options& options = {});
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/hf_names.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/safetensors.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::string gguf_name_of(std::string_view hf) {
   const auto places = hf_places("llama", hf);
   return places.has_value() && places->size() == 1 ? places->front().name : std::string();
 }
@@ -51,8 +73,8 @@ namespace detail {
 
 /// Heads whose rows the namings order differently in the tensor of this GGUF name; 0: none. Throws
 /// when there are such heads and their number is not known or does not divide the rows.
-inline index_t turned_heads(std::string_view gguf, index_t rows, const dense_mask_options& options,
-                            const std::string& source) {
+ZOQ_BODY index_t turned_heads(std::string_view gguf, index_t rows,
+                              const dense_mask_options& options, const std::string& source) {
   const bool query = gguf.ends_with(".attn_q.weight");
   if (!query && !gguf.ends_with(".attn_k.weight")) {
     return 0;
@@ -66,16 +88,14 @@ inline index_t turned_heads(std::string_view gguf, index_t rows, const dense_mas
 }
 
 /// The row in Hugging Face's order of a row in GGUF's, for heads of `size` rows.
-inline index_t hf_row(index_t row, index_t size) {
+ZOQ_BODY index_t hf_row(index_t row, index_t size) {
   const index_t at = row % size;
   return row - at + at / 2 + at % 2 * (size / 2);
 }
 
 }  // namespace detail
 
-/// Throws, naming file and tensor, on a tensor that is no matrix of BOOL or U8, and on names that are
-/// neither GGUF's nor those of Hugging Face's Llama family. Tensors without a chosen entry are left out.
-inline mask read_dense_mask(const std::string& path, const dense_mask_options& options = {}) {
+ZOQ_BODY mask read_dense_mask(const std::string& path, const dense_mask_options& options) {
   const safetensors_file file = safetensors_file::open(path);
   mask m;
   for (const safetensor& t : file.tensors()) {
@@ -116,10 +136,8 @@ inline mask read_dense_mask(const std::string& path, const dense_mask_options& o
   return m;
 }
 
-/// A BOOL tensor for each matrix of the mask. Memory: a byte for every entry of these matrices.
-/// Written whole or not at all. Throws, naming the file, and the tensor when it has no name there.
-inline void write_dense_mask(const std::string& path, const mask& m,
-                             const dense_mask_options& options = {}) {
+ZOQ_BODY void write_dense_mask(const std::string& path, const mask& m,
+                               const dense_mask_options& options) {
   m.validate();
   std::vector<std::vector<std::byte>> all;
   std::vector<safetensor> tensors;
@@ -139,8 +157,7 @@ inline void write_dense_mask(const std::string& path, const mask& m,
   write_safetensors(path, tensors, {{"model", m.model_hash}});
 }
 
-/// A mask of either kind of file, told by the metadata.
-inline mask read_any_mask(const std::string& path, const dense_mask_options& options = {}) {
+ZOQ_BODY mask read_any_mask(const std::string& path, const dense_mask_options& options) {
   const auto metadata = safetensors_file::open(path).metadata();
   const auto format = metadata.find("format");
   return format != metadata.end() && format->second == detail::mask_format
@@ -149,3 +166,5 @@ inline mask read_any_mask(const std::string& path, const dense_mask_options& opt
 }
 
 }  // namespace zoq
+
+#endif

@@ -11,22 +11,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cfloat>
-#include <cmath>
+#include <cstddef>
 #include <cstdint>
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/byte_reader.hpp"
 #include "zoq/io/gguf_writer.hpp"
-#include "zoq/io/json.hpp"
 
 namespace zoq {
 
@@ -35,98 +28,156 @@ namespace zoq {
 class hf_values {
  public:
   /// Keeps a reference to the object. `source` starts every message.
-  hf_values(const nlohmann::json& object, std::string source)
-      : object_(object), source_(std::move(source)) {
-    require(object.is_object(), source_, ": is no JSON object");
-  }
+  hf_values(const nlohmann::json& object, std::string source);
 
   /// What starts every message.
   [[nodiscard]] const std::string& source() const { return source_; }
   /// True unless it is absent.
   [[nodiscard]] bool has(const char* key) const { return find(key) != nullptr; }
   /// The member of this key, or null when it is absent.
-  [[nodiscard]] const nlohmann::json* find(const char* key) const {
-    const auto at = object_.find(key);
-    return at == object_.end() || at->is_null() ? nullptr : &*at;
-  }
+  [[nodiscard]] const nlohmann::json* find(const char* key) const;
   /// The member of this key. Throws when it is absent.
-  [[nodiscard]] const nlohmann::json& member(const char* key) const {
-    const nlohmann::json* found = find(key);
-    require(found != nullptr, source_, ": key \"", key, "\" is missing");
-    return *found;
-  }
+  [[nodiscard]] const nlohmann::json& member(const char* key) const;
 
   /// A whole number from 0 to 2^31.
-  [[nodiscard]] std::uint32_t size(const char* key) const { return size_of(member(key), key); }
+  [[nodiscard]] std::uint32_t size(const char* key) const;
   /// The same, or `absent`.
-  [[nodiscard]] std::uint32_t size(const char* key, std::uint32_t absent) const {
-    return has(key) ? size(key) : absent;
-  }
+  [[nodiscard]] std::uint32_t size(const char* key, std::uint32_t absent) const;
   /// A number of every layer.
-  [[nodiscard]] std::vector<std::uint32_t> sizes(const char* key, std::size_t layers) const {
-    std::vector<std::uint32_t> out;
-    for (const nlohmann::json& value : list(key, layers)) {
-      out.push_back(size_of(value, key));
-    }
-    return out;
-  }
+  [[nodiscard]] std::vector<std::uint32_t> sizes(const char* key, std::size_t layers) const;
   /// A number that a float can hold.
-  [[nodiscard]] double number(const char* key) const {
-    const nlohmann::json& value = member(key);
-    require(value.is_number() && std::fabs(value.get<double>()) <= double{FLT_MAX}, source_, ": \"",
-            key, "\" is no number that a float can hold");
-    return value.get<double>();
-  }
+  [[nodiscard]] double number(const char* key) const;
   /// The same, or `absent`.
-  [[nodiscard]] double number(const char* key, double absent) const {
-    return has(key) ? number(key) : absent;
-  }
+  [[nodiscard]] double number(const char* key, double absent) const;
   /// A bool, or `absent`.
-  [[nodiscard]] bool flag(const char* key, bool absent) const {
-    const nlohmann::json* value = find(key);
-    require(value == nullptr || value->is_boolean(), source_, ": \"", key,
-            "\" is neither true nor false");
-    return value == nullptr ? absent : value->get<bool>();
-  }
+  [[nodiscard]] bool flag(const char* key, bool absent) const;
   /// A string, or `absent`.
-  [[nodiscard]] std::string string(const char* key, std::string_view absent) const {
-    return has(key) ? json_string(object_, key, source_) : std::string(absent);
-  }
+  [[nodiscard]] std::string string(const char* key, std::string_view absent) const;
   /// An array of as many values.
-  [[nodiscard]] const nlohmann::json& list(const char* key, std::size_t wanted) const {
-    const nlohmann::json& values = member(key);
-    require(values.is_array() && values.size() == wanted, source_, ": \"", key,
-            "\" is no array of ", wanted, " values");
-    return values;
-  }
+  [[nodiscard]] const nlohmann::json& list(const char* key, std::size_t wanted) const;
 
   /// For settings of which only one value is built: throws unless it is `wanted`.
-  void require_flag(const char* key, bool absent, bool wanted) const {
-    require(flag(key, absent) == wanted, source_, ": \"", key, "\" is ", wanted ? "false" : "true",
-            ", only ", wanted ? "true" : "false", " is supported");
-  }
+  void require_flag(const char* key, bool absent, bool wanted) const;
   /// The same of a string.
-  void require_string(const char* key, std::string_view absent, std::string_view wanted) const {
-    const std::string found = string(key, absent);
-    require(found == wanted, source_, ": \"", key, "\" is \"", printable(found), "\", only \"",
-            wanted, "\" is supported");
-  }
+  void require_string(const char* key, std::string_view absent, std::string_view wanted) const;
 
  private:
-  [[nodiscard]] std::uint32_t size_of(const nlohmann::json& value, const char* key) const {
-    require(value.is_number_unsigned() && value.get<std::uint64_t>() <= std::uint64_t{1} << 31,
-            source_, ": \"", key, "\" is no whole number from 0 to 2^31");
-    return value.get<std::uint32_t>();
-  }
+  [[nodiscard]] std::uint32_t size_of(const nlohmann::json& value, const char* key) const;
 
   const nlohmann::json& object_;
   std::string source_;
 };
 
+/// What a folder's tensors depend on beside their names.
+struct hf_family {
+  std::string name;              // general.architecture: "llama", "gpt2", "openelm"
+  std::uint32_t vocabulary = 0;  // rows of the embedding
+  bool tied = false;             // the head is the embedding
+  bool rotary_halves = false;    // coordinates j and j + D / 2 turn together
+};
+
+/// Sets the sizes of the model whose config.json was read from `source`. Throws, starting with
+/// `source` and naming the key, on another kind of model, a missing key and a setting that is not
+/// built.
+hf_family set_hf_config(const nlohmann::json& config, const std::string& source, gguf_writer& out);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/json.hpp"
+
+namespace zoq {
+
+ZOQ_BODY hf_values::hf_values(const nlohmann::json& object, std::string source)
+    : object_(object), source_(std::move(source)) {
+  require(object.is_object(), source_, ": is no JSON object");
+}
+
+ZOQ_BODY const nlohmann::json* hf_values::find(const char* key) const {
+  const auto at = object_.find(key);
+  return at == object_.end() || at->is_null() ? nullptr : &*at;
+}
+
+ZOQ_BODY const nlohmann::json& hf_values::member(const char* key) const {
+  const nlohmann::json* found = find(key);
+  require(found != nullptr, source_, ": key \"", key, "\" is missing");
+  return *found;
+}
+
+ZOQ_BODY std::uint32_t hf_values::size(const char* key) const { return size_of(member(key), key); }
+
+ZOQ_BODY std::uint32_t hf_values::size(const char* key, std::uint32_t absent) const {
+  return has(key) ? size(key) : absent;
+}
+
+ZOQ_BODY std::vector<std::uint32_t> hf_values::sizes(const char* key, std::size_t layers) const {
+  std::vector<std::uint32_t> out;
+  for (const nlohmann::json& value : list(key, layers)) {
+    out.push_back(size_of(value, key));
+  }
+  return out;
+}
+
+ZOQ_BODY double hf_values::number(const char* key) const {
+  const nlohmann::json& value = member(key);
+  require(value.is_number() && std::fabs(value.get<double>()) <= double{FLT_MAX}, source_, ": \"",
+          key, "\" is no number that a float can hold");
+  return value.get<double>();
+}
+
+ZOQ_BODY double hf_values::number(const char* key, double absent) const {
+  return has(key) ? number(key) : absent;
+}
+
+ZOQ_BODY bool hf_values::flag(const char* key, bool absent) const {
+  const nlohmann::json* value = find(key);
+  require(value == nullptr || value->is_boolean(), source_, ": \"", key,
+          "\" is neither true nor false");
+  return value == nullptr ? absent : value->get<bool>();
+}
+
+ZOQ_BODY std::string hf_values::string(const char* key, std::string_view absent) const {
+  return has(key) ? json_string(object_, key, source_) : std::string(absent);
+}
+
+ZOQ_BODY const nlohmann::json& hf_values::list(const char* key, std::size_t wanted) const {
+  const nlohmann::json& values = member(key);
+  require(values.is_array() && values.size() == wanted, source_, ": \"", key, "\" is no array of ",
+          wanted, " values");
+  return values;
+}
+
+ZOQ_BODY void hf_values::require_flag(const char* key, bool absent, bool wanted) const {
+  require(flag(key, absent) == wanted, source_, ": \"", key, "\" is ", wanted ? "false" : "true",
+          ", only ", wanted ? "true" : "false", " is supported");
+}
+
+ZOQ_BODY void hf_values::require_string(const char* key, std::string_view absent,
+                                        std::string_view wanted) const {
+  const std::string found = string(key, absent);
+  require(found == wanted, source_, ": \"", key, "\" is \"", printable(found), "\", only \"",
+          wanted, "\" is supported");
+}
+
+ZOQ_BODY std::uint32_t hf_values::size_of(const nlohmann::json& value, const char* key) const {
+  require(value.is_number_unsigned() && value.get<std::uint64_t>() <= std::uint64_t{1} << 31,
+          source_, ": \"", key, "\" is no whole number from 0 to 2^31");
+  return value.get<std::uint32_t>();
+}
+
 namespace detail {
 
 /// Rotary positions: their base, and nothing else.
-inline void set_hf_rotary(const hf_values& in, const std::string& family, gguf_writer& out) {
+ZOQ_BODY void set_hf_rotary(const hf_values& in, const std::string& family, gguf_writer& out) {
   double base = in.number("rope_theta", 10000);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!in.has(key)) {
@@ -139,7 +190,7 @@ inline void set_hf_rotary(const hf_values& in, const std::string& family, gguf_w
   out.set(family + ".rope.freq_base", static_cast<float>(base));
 }
 
-inline void set_hf_llama(const hf_values& in, gguf_writer& out) {
+ZOQ_BODY void set_hf_llama(const hf_values& in, gguf_writer& out) {
   in.require_string("hidden_act", "silu", "silu");
   const std::uint32_t hidden = in.size("hidden_size"), heads = in.size("num_attention_heads");
   require(heads > 0, in.source(), ": \"num_attention_heads\" is 0");
@@ -158,7 +209,7 @@ inline void set_hf_llama(const hf_values& in, gguf_writer& out) {
   out.set("zoq.rotary_halves", true);
 }
 
-inline void set_hf_gpt2(const hf_values& in, gguf_writer& out) {
+ZOQ_BODY void set_hf_gpt2(const hf_values& in, gguf_writer& out) {
   in.require_string("activation_function", "gelu_new", "gelu_new");
   in.require_flag("scale_attn_weights", true, true);
   in.require_flag("scale_attn_by_inverse_layer_idx", false, false);
@@ -174,7 +225,7 @@ inline void set_hf_gpt2(const hf_values& in, gguf_writer& out) {
 }
 
 /// The next multiple of `divisor`, down where that is near enough: as the model's own code rounds.
-inline std::uint32_t openelm_multiple(double value, std::uint32_t divisor) {
+ZOQ_BODY std::uint32_t openelm_multiple(double value, std::uint32_t divisor) {
   const double d = static_cast<double>(divisor);
   double out = std::max(d, std::floor((value + d / 2) / d) * d);
   if (out < 0.9 * value) {
@@ -183,7 +234,7 @@ inline std::uint32_t openelm_multiple(double value, std::uint32_t divisor) {
   return static_cast<std::uint32_t>(out);
 }
 
-inline void set_hf_openelm(const hf_values& in, gguf_writer& out) {
+ZOQ_BODY void set_hf_openelm(const hf_values& in, gguf_writer& out) {
   in.require_string("activation_fn_name", "swish", "swish");
   in.require_string("normalization_layer_name", "rms_norm", "rms_norm");
   in.require_flag("ffn_with_glu", true, true);
@@ -215,19 +266,8 @@ inline void set_hf_openelm(const hf_values& in, gguf_writer& out) {
 
 }  // namespace detail
 
-/// What a folder's tensors depend on beside their names.
-struct hf_family {
-  std::string name;              // general.architecture: "llama", "gpt2", "openelm"
-  std::uint32_t vocabulary = 0;  // rows of the embedding
-  bool tied = false;             // the head is the embedding
-  bool rotary_halves = false;    // coordinates j and j + D / 2 turn together
-};
-
-/// Sets the sizes of the model whose config.json was read from `source`. Throws, starting with
-/// `source` and naming the key, on another kind of model, a missing key and a setting that is not
-/// built.
-inline hf_family set_hf_config(const nlohmann::json& config, const std::string& source,
-                               gguf_writer& out) {
+ZOQ_BODY hf_family set_hf_config(const nlohmann::json& config, const std::string& source,
+                                 gguf_writer& out) {
   const hf_values in(config, source);
   hf_family family{in.string("model_type", ""), in.size("vocab_size"), false, false};
   require(in.find("quantization_config") == nullptr, source,
@@ -251,3 +291,5 @@ inline hf_family set_hf_config(const nlohmann::json& config, const std::string& 
 }
 
 }  // namespace zoq
+
+#endif

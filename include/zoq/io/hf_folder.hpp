@@ -12,23 +12,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "zoq/core/config.hpp"
+#include "zoq/io/model_file.hpp"
+
+namespace zoq {
+
+/// Maps and checks a folder. Throws `error`, naming file and key or tensor, on a file that is missing
+/// or broken, a kind of model, tokenizer, setting or tensor that zoq does not know, tensors in other
+/// formats than F32, F16 and BF16, and one that comes twice. Whether all tensors of the model are
+/// there, in its sizes, is the model's reader's to say.
+model_file open_hf_folder(const std::string& folder);
+
+namespace detail {
+
+/// The columns of `bytes` [rows, columns] one after another: [columns, rows].
+std::shared_ptr<const std::vector<std::byte>> transposed_bytes(const std::byte* bytes, index_t rows,
+                                                               index_t columns, index_t size);
+
+}  // namespace detail
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <span>
-#include <string>
+#include <string_view>
 #include <utility>
-#include <vector>
 
-#include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
 #include "zoq/io/gguf.hpp"
 #include "zoq/io/gguf_writer.hpp"
 #include "zoq/io/hf_config.hpp"
@@ -36,7 +60,6 @@
 #include "zoq/io/hf_tokenizer.hpp"
 #include "zoq/io/json.hpp"
 #include "zoq/io/mapped_file.hpp"
-#include "zoq/io/model_file.hpp"
 #include "zoq/io/safetensors.hpp"
 #include "zoq/quant/formats.hpp"
 
@@ -48,14 +71,14 @@ namespace detail {
 // for each merge.
 inline constexpr json_bounds hf_bounds = {.deepest = 16, .most_values = 1 << 22};
 
-inline nlohmann::json read_hf_json(const std::string& path) {
+ZOQ_BODY nlohmann::json read_hf_json(const std::string& path) {
   const mapped_file file(path);
   return parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path,
                     hf_bounds);
 }
 
 /// The safetensors files of a folder. With an index, every tensor must lie where it says.
-inline std::vector<std::shared_ptr<const safetensors_file>> open_hf_shards(
+ZOQ_BODY std::vector<std::shared_ptr<const safetensors_file>> open_hf_shards(
     const std::string& folder) {
   std::vector<std::shared_ptr<const safetensors_file>> out;
   const auto open = [&](const std::string& name) {
@@ -96,7 +119,7 @@ inline std::vector<std::shared_ptr<const safetensors_file>> open_hf_shards(
 }
 
 /// The format of a dtype, with the bytes of a value. Throws, starting with `where`.
-inline format_info hf_format(const std::string& dtype, const std::string& where) {
+ZOQ_BODY format_info hf_format(const std::string& dtype, const std::string& where) {
   const char* name = dtype == "F32"    ? "f32"
                      : dtype == "F16"  ? "f16"
                      : dtype == "BF16" ? "bf16"
@@ -106,10 +129,10 @@ inline format_info hf_format(const std::string& dtype, const std::string& where)
   return *found;
 }
 
-/// The columns of `bytes` [rows, columns] one after another: [columns, rows].
-inline std::shared_ptr<const std::vector<std::byte>> transposed_bytes(const std::byte* bytes,
-                                                                      index_t rows, index_t columns,
-                                                                      index_t size) {
+ZOQ_BODY std::shared_ptr<const std::vector<std::byte>> transposed_bytes(const std::byte* bytes,
+                                                                        index_t rows,
+                                                                        index_t columns,
+                                                                        index_t size) {
   auto out =
       std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(rows * columns * size));
   constexpr index_t tile = 32;  // rows whose cache lines are used while they are at hand
@@ -125,8 +148,8 @@ inline std::shared_ptr<const std::vector<std::byte>> transposed_bytes(const std:
 }
 
 /// The tensor `t` of a folder at `place`.
-inline stored_tensor hf_tensor(const safetensor& t, const hf_place& place, const std::string& where,
-                               model_bytes& bytes) {
+ZOQ_BODY stored_tensor hf_tensor(const safetensor& t, const hf_place& place,
+                                 const std::string& where, model_bytes& bytes) {
   using take = hf_place::take;
   const format_info format = hf_format(t.dtype, where);
   const index_t size = format.block_bytes;
@@ -158,11 +181,7 @@ inline stored_tensor hf_tensor(const safetensor& t, const hf_place& place, const
 
 }  // namespace detail
 
-/// Maps and checks a folder. Throws `error`, naming file and key or tensor, on a file that is missing
-/// or broken, a kind of model, tokenizer, setting or tensor that zoq does not know, tensors in other
-/// formats than F32, F16 and BF16, and one that comes twice. Whether all tensors of the model are
-/// there, in its sizes, is the model's reader's to say.
-inline model_file open_hf_folder(const std::string& folder) {
+ZOQ_BODY model_file open_hf_folder(const std::string& folder) {
   const std::string config_path = folder + "/config.json";
   gguf_writer metadata;
   const nlohmann::json config = detail::read_hf_json(config_path);
@@ -216,3 +235,5 @@ inline model_file open_hf_folder(const std::string& folder) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -16,27 +16,46 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "zoq/core/config.hpp"
+#include "zoq/io/gguf_writer.hpp"
+
+namespace zoq {
+
+/// Sets the tokenizer that was read from `source`; ids of special tokens come from
+/// `tokenizer_config` (an empty object if there is none) or `config`. Ids must be below `vocabulary`,
+/// the rows of the embedding. Throws, starting with a file's name and naming the key, on anything but
+/// byte-level BPE of a known structure.
+void set_hf_tokenizer(const nlohmann::json& tokenizer, const std::string& source,
+                      const nlohmann::json& config, const std::string& config_source,
+                      const nlohmann::json& tokenizer_config,
+                      const std::string& tokenizer_config_source, std::uint32_t vocabulary,
+                      gguf_writer& out);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-#include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/io/byte_reader.hpp"
-#include "zoq/io/gguf_writer.hpp"
 #include "zoq/io/hf_config.hpp"
-#include "zoq/io/json.hpp"
 
 namespace zoq {
 
 namespace detail {
 
 /// The parts of a pre_tokenizer or post_processor: those of a "Sequence", or it alone.
-inline std::vector<hf_values> hf_steps(const hf_values& in, const char* key, const char* list) {
+ZOQ_BODY std::vector<hf_values> hf_steps(const hf_values& in, const char* key, const char* list) {
   std::vector<hf_values> out;
   if (!in.has(key)) {
     return out;
@@ -56,7 +75,7 @@ inline std::vector<hf_values> hf_steps(const hf_values& in, const char* key, con
 }
 
 /// The expression of a Split that isolates its matches; "" for another step.
-inline std::string split_expression(const hf_values& step) {
+ZOQ_BODY std::string split_expression(const hf_values& step) {
   if (step.string("type", "") != "Split") {
     return "";
   }
@@ -67,13 +86,13 @@ inline std::string split_expression(const hf_values& step) {
 }
 
 /// The expression of Llama 3 and Qwen 2, who let up to three digits stand together, or one.
-inline std::string split_with(const std::string& digits) {
+ZOQ_BODY std::string split_with(const std::string& digits) {
   return R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})" + digits +
          R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 }
 
 /// The kind of io/pre_tokenizer.hpp.
-inline std::string hf_pre_tokenizer(const hf_values& in, bool ignores_merges) {
+ZOQ_BODY std::string hf_pre_tokenizer(const hf_values& in, bool ignores_merges) {
   const std::vector<hf_values> steps = hf_steps(in, "pre_tokenizer", "pretokenizers");
   std::string kinds;
   for (const hf_values& step : steps) {
@@ -111,7 +130,7 @@ struct hf_ends {
   std::optional<std::uint32_t> first, last;
 };
 
-inline hf_ends hf_post_processor(const hf_values& in) {
+ZOQ_BODY hf_ends hf_post_processor(const hf_values& in) {
   hf_ends out;
   for (const hf_values& step : hf_steps(in, "post_processor", "processors")) {
     const std::string type = step.string("type", "");
@@ -178,7 +197,7 @@ struct hf_vocabulary {
   static constexpr std::int32_t normal = 1, control = 3, user_defined = 4, unused = 5;
 };
 
-inline hf_vocabulary hf_tokens(const hf_values& in, const hf_values& model, std::uint32_t most) {
+ZOQ_BODY hf_vocabulary hf_tokens(const hf_values& in, const hf_values& model, std::uint32_t most) {
   hf_vocabulary out;
   const nlohmann::json& vocabulary = model.member("vocab");
   require(vocabulary.is_object(), model.source(), ": \"vocab\" is no JSON object");
@@ -209,7 +228,7 @@ inline hf_vocabulary hf_tokens(const hf_values& in, const hf_values& model, std:
   return out;
 }
 
-inline std::vector<std::string> hf_merges(const hf_values& model) {
+ZOQ_BODY std::vector<std::string> hf_merges(const hf_values& model) {
   const nlohmann::json& merges = model.member("merges");
   require(merges.is_array(), model.source(), ": \"merges\" is no array");
   std::vector<std::string> out;
@@ -226,9 +245,9 @@ inline std::vector<std::string> hf_merges(const hf_values& model) {
 
 /// The id of a special token: by name in tokenizer_config.json, else by number in config.json, where
 /// the first of a list counts.
-inline std::optional<std::uint32_t> hf_special_id(const hf_values& words, const char* name,
-                                                  const hf_values& config, const char* number,
-                                                  const hf_vocabulary& vocabulary) {
+ZOQ_BODY std::optional<std::uint32_t> hf_special_id(const hf_values& words, const char* name,
+                                                    const hf_values& config, const char* number,
+                                                    const hf_vocabulary& vocabulary) {
   if (const nlohmann::json* token = words.find(name)) {
     const nlohmann::json& content =
         token->is_object() && token->contains("content") ? token->at("content") : *token;
@@ -252,15 +271,11 @@ inline std::optional<std::uint32_t> hf_special_id(const hf_values& words, const 
 
 }  // namespace detail
 
-/// Sets the tokenizer that was read from `source`; ids of special tokens come from
-/// `tokenizer_config` (an empty object if there is none) or `config`. Ids must be below `vocabulary`,
-/// the rows of the embedding. Throws, starting with a file's name and naming the key, on anything but
-/// byte-level BPE of a known structure.
-inline void set_hf_tokenizer(const nlohmann::json& tokenizer, const std::string& source,
-                             const nlohmann::json& config, const std::string& config_source,
-                             const nlohmann::json& tokenizer_config,
-                             const std::string& tokenizer_config_source, std::uint32_t vocabulary,
-                             gguf_writer& out) {
+ZOQ_BODY void set_hf_tokenizer(const nlohmann::json& tokenizer, const std::string& source,
+                               const nlohmann::json& config, const std::string& config_source,
+                               const nlohmann::json& tokenizer_config,
+                               const std::string& tokenizer_config_source, std::uint32_t vocabulary,
+                               gguf_writer& out) {
   const hf_values in(tokenizer, source);
   const hf_values model(in.member("model"), source + ": \"model\"");
   model.require_string("type", "BPE", "BPE");
@@ -302,3 +317,5 @@ inline void set_hf_tokenizer(const nlohmann::json& tokenizer, const std::string&
 }
 
 }  // namespace zoq
+
+#endif

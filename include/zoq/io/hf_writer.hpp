@@ -9,48 +9,77 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "zoq/core/config.hpp"
+#include "zoq/io/model_file.hpp"
+
+namespace zoq {
+
+/// config.json of a Llama or GPT-2 with head, its tensors in `dtype` ("float32"). Throws, naming the file,
+/// on another family and on missing keys.
+nlohmann::ordered_json hf_config_of(const model_file& file, bool tied, std::string_view dtype);
+
+/// Whether the file has a tokenizer that hf_tokenizer_of can write.
+bool has_hf_tokenizer(const model_file& file);
+
+/// tokenizer.json. Throws as tokenizer(file) does.
+nlohmann::ordered_json hf_tokenizer_of(const model_file& file);
+
+/// tokenizer_config.json: names of special tokens, and the template of chats.
+nlohmann::ordered_json hf_tokenizer_config_of(const model_file& file);
+
+namespace detail {
+
+/// The shortest decimal number that is this float: 1e-05, not 9.999999747378752e-06.
+double shortest(double value);
+
+}  // namespace detail
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
 #include <charconv>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
 #include "zoq/io/hf_tokenizer.hpp"
-#include "zoq/io/model_file.hpp"
 #include "zoq/io/tokenizer.hpp"
 
 namespace zoq {
 
 namespace detail {
 
-/// The shortest decimal number that is this float: 1e-05, not 9.999999747378752e-06.
-inline double shortest(double value) {
+ZOQ_BODY double shortest(double value) {
   char digits[32];
   const auto end = std::to_chars(digits, digits + 31, static_cast<float>(value)).ptr;
   *end = '\0';
   return std::strtod(digits, nullptr);
 }
 
-inline std::optional<std::uint64_t> token_id(const model_file& file, const std::string& key) {
+ZOQ_BODY std::optional<std::uint64_t> token_id(const model_file& file, const std::string& key) {
   const std::string whole = "tokenizer.ggml." + key + "_token_id";
   return file.has(whole) ? std::optional(file.get_u64(whole)) : std::nullopt;
 }
 
 /// The split of Llama 3 and Qwen 2, which differ in how many digits stand together.
-inline nlohmann::ordered_json hf_split(const std::string& digits) {
+ZOQ_BODY nlohmann::ordered_json hf_split(const std::string& digits) {
   return {{"type", "Split"},
           {"pattern", {{"Regex", split_with(digits)}}},
           {"behavior", "Isolated"},
           {"invert", false}};
 }
 
-inline nlohmann::ordered_json hf_byte_level(bool own_expression) {
+ZOQ_BODY nlohmann::ordered_json hf_byte_level(bool own_expression) {
   return {{"type", "ByteLevel"},
           {"add_prefix_space", false},
           {"trim_offsets", true},
@@ -58,7 +87,7 @@ inline nlohmann::ordered_json hf_byte_level(bool own_expression) {
 }
 
 /// The pre_tokenizer of a kind of io/pre_tokenizer.hpp; null for one that is not of hf_tokenizer.hpp's.
-inline nlohmann::ordered_json hf_pre_tokenizer_of(std::string_view kind) {
+ZOQ_BODY nlohmann::ordered_json hf_pre_tokenizer_of(std::string_view kind) {
   using json = nlohmann::ordered_json;
   const auto two = [](json first, json second) {
     return json{{"type", "Sequence"},
@@ -78,10 +107,8 @@ inline nlohmann::ordered_json hf_pre_tokenizer_of(std::string_view kind) {
 
 }  // namespace detail
 
-/// config.json of a Llama or GPT-2 with head, its tensors in `dtype` ("float32"). Throws, naming the file,
-/// on another family and on missing keys.
-inline nlohmann::ordered_json hf_config_of(const model_file& file, bool tied,
-                                           std::string_view dtype) {
+ZOQ_BODY nlohmann::ordered_json hf_config_of(const model_file& file, bool tied,
+                                             std::string_view dtype) {
   const std::string family = file.get_string("general.architecture");
   require(family == "llama" || family == "gpt2", file.path(), ": ", printable(family),
           ": the package transformers has no such model of its own; export to gguf");
@@ -134,15 +161,13 @@ inline nlohmann::ordered_json hf_config_of(const model_file& file, bool tied,
   return out;
 }
 
-/// Whether the file has a tokenizer that hf_tokenizer_of can write.
-inline bool has_hf_tokenizer(const model_file& file) {
+ZOQ_BODY bool has_hf_tokenizer(const model_file& file) {
   return file.has("tokenizer.ggml.model") && file.get_string("tokenizer.ggml.model") == "gpt2" &&
          file.has("tokenizer.ggml.pre") &&
          !detail::hf_pre_tokenizer_of(file.get_string("tokenizer.ggml.pre")).is_null();
 }
 
-/// tokenizer.json. Throws as tokenizer(file) does.
-inline nlohmann::ordered_json hf_tokenizer_of(const model_file& file) {
+ZOQ_BODY nlohmann::ordered_json hf_tokenizer_of(const model_file& file) {
   using json = nlohmann::ordered_json;
   const tokenizer words(file);
   const std::vector<std::string_view> tokens = file.get_strings("tokenizer.ggml.tokens");
@@ -210,8 +235,7 @@ inline nlohmann::ordered_json hf_tokenizer_of(const model_file& file) {
             {"merges", merges}}}};
 }
 
-/// tokenizer_config.json: names of special tokens, and the template of chats.
-inline nlohmann::ordered_json hf_tokenizer_config_of(const model_file& file) {
+ZOQ_BODY nlohmann::ordered_json hf_tokenizer_config_of(const model_file& file) {
   const std::vector<std::string_view> tokens = file.get_strings("tokenizer.ggml.tokens");
   nlohmann::ordered_json out = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                                 {"clean_up_tokenization_spaces", false}};
@@ -229,3 +253,5 @@ inline nlohmann::ordered_json hf_tokenizer_config_of(const model_file& file) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -3,20 +3,15 @@
 //     nlohmann::json row = zoq::parse_json(line, "train.jsonl:17");
 //     const std::string& prompt = zoq::json_string(row, "prompt", "train.jsonl:17");
 //
+// Include <nlohmann/json.hpp> as well where a value is looked at: this header only names its type.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nlohmann/json.hpp>
-
-#include <set>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/byte_reader.hpp"
-#include "zoq/io/utf8.hpp"
 
 namespace zoq {
 
@@ -30,8 +25,35 @@ struct json_bounds {
 /// The value of `text`. Throws `error`, starting with `source`, on invalid UTF-8, broken JSON (with
 /// its column), a number beyond a double, a key that comes twice in one object, and more than the
 /// bounds. The text may be hostile: nothing recurses.
-inline nlohmann::json parse_json(std::string_view text, const std::string& source,
-                                 const json_bounds& bounds = {}) {
+nlohmann::json parse_json(std::string_view text, const std::string& source,
+                          const json_bounds& bounds = {});
+
+/// The member `key` of `object`. Throws `error`, starting with `source`, when it is missing.
+const nlohmann::json& json_member(const nlohmann::json& object, const char* key,
+                                  const std::string& source);
+
+/// The string `key` of `object`. Throws `error`, starting with `source`, when it is missing or is
+/// no string.
+const std::string& json_string(const nlohmann::json& object, const char* key,
+                               const std::string& source);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/utf8.hpp"
+
+namespace zoq {
+
+ZOQ_BODY nlohmann::json parse_json(std::string_view text, const std::string& source,
+                                   const json_bounds& bounds) {
   const index_t bad = first_invalid_utf8(text);
   require(bad < 0, source, ": invalid UTF-8 at byte ", bad);
   std::vector<std::set<std::string>> keys;  // of the objects that are open
@@ -67,18 +89,15 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& sourc
   }
 }
 
-/// The member `key` of `object`. Throws `error`, starting with `source`, when it is missing.
-inline const nlohmann::json& json_member(const nlohmann::json& object, const char* key,
-                                         const std::string& source) {
+ZOQ_BODY const nlohmann::json& json_member(const nlohmann::json& object, const char* key,
+                                           const std::string& source) {
   const auto at = object.find(key);
   require(at != object.end(), source, ": key \"", key, "\" is missing");
   return *at;
 }
 
-/// The string `key` of `object`. Throws `error`, starting with `source`, when it is missing or is
-/// no string.
-inline const std::string& json_string(const nlohmann::json& object, const char* key,
-                                      const std::string& source) {
+ZOQ_BODY const std::string& json_string(const nlohmann::json& object, const char* key,
+                                        const std::string& source) {
   const nlohmann::json& value = json_member(object, key, source);
   require(value.is_string(), source, ": \"", key, "\" is of type ", value.type_name(),
           ", wanted a string");
@@ -86,3 +105,5 @@ inline const std::string& json_string(const nlohmann::json& object, const char* 
 }
 
 }  // namespace zoq
+
+#endif

@@ -13,19 +13,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
-#include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/byte_reader.hpp"
-#include "zoq/io/json.hpp"
-#include "zoq/io/mapped_file.hpp"
 #include "zoq/io/row_kind.hpp"
 
 namespace zoq {
@@ -62,17 +55,44 @@ using text_rows = std::vector<any_row>;  // of one kind throughout
 /// Which kind it is of.
 [[nodiscard]] inline row_kind kind_of(const any_row& row) { return row_kinds[row.index()]; }
 
+/// One row. Throws `error`, starting with `where`, on anything wrong.
+any_row read_row(std::string_view line, const std::string& where);
+
+/// One row more. Throws as read_row does, and on a row of another kind than the first.
+void append_row(text_rows& rows, std::string_view line, const std::string& where);
+
+/// All rows of a file. Throws `error` that starts with file and line ("train.jsonl:17: ...") on
+/// broken JSON, a missing key, a wrong type, an answer outside the choices, an empty line, or a row
+/// of another kind than the first; and on a file without rows.
+text_rows read_rows(const std::string& path);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/json.hpp"
+#include "zoq/io/mapped_file.hpp"
+
+namespace zoq {
+
 namespace detail {
 
 /// A string that must not be empty.
-inline const std::string& filled_string(const nlohmann::json& row, const char* key,
-                                        const std::string& where) {
+ZOQ_BODY const std::string& filled_string(const nlohmann::json& row, const char* key,
+                                          const std::string& where) {
   const std::string& s = json_string(row, key, where);
   require(!s.empty(), where, ": \"", key, "\" is empty");
   return s;
 }
 
-inline choice_row read_choice_row(const nlohmann::json& row, const std::string& where) {
+ZOQ_BODY choice_row read_choice_row(const nlohmann::json& row, const std::string& where) {
   choice_row out;
   out.prompt = filled_string(row, "prompt", where);
   const nlohmann::json& choices = json_member(row, "choices", where);
@@ -94,17 +114,15 @@ inline choice_row read_choice_row(const nlohmann::json& row, const std::string& 
   const nlohmann::json& answer = json_member(row, "answer", where);
   require(answer.is_number_integer(), where, ": \"answer\" is of type ", answer.type_name(),
           ", wanted a whole number");
-  // A JSON number may be too large for index_t, but not for the comparison.
-  require(answer >= 0 && answer < count, where, ": answer ", answer.dump(), " is outside the ",
-          count, " choices");
-  out.answer = answer.get<index_t>();
+  out.answer = answer.get<index_t>();  // negative when the JSON number is too large for it
+  require(out.answer >= 0 && out.answer < count, where, ": answer ", answer.dump(),
+          " is outside the ", count, " choices");
   return out;
 }
 
 }  // namespace detail
 
-/// One row. Throws `error`, starting with `where`, on anything wrong.
-inline any_row read_row(std::string_view line, const std::string& where) {
+ZOQ_BODY any_row read_row(std::string_view line, const std::string& where) {
   const nlohmann::json row = parse_json(line, where);
   require(row.is_object(), where, ": a JSON ", row.type_name(), ", wanted an object");
   if (row.contains("choices")) {
@@ -126,8 +144,7 @@ inline any_row read_row(std::string_view line, const std::string& where) {
   return text_row{detail::filled_string(row, "text", where)};
 }
 
-/// One row more. Throws as read_row does, and on a row of another kind than the first.
-inline void append_row(text_rows& rows, std::string_view line, const std::string& where) {
+ZOQ_BODY void append_row(text_rows& rows, std::string_view line, const std::string& where) {
   any_row row = read_row(line, where);
   require(rows.empty() || row.index() == rows[0].index(), where, ": a row with \"",
           key_of(kind_of(row)), "\" among rows with \"",
@@ -135,10 +152,7 @@ inline void append_row(text_rows& rows, std::string_view line, const std::string
   rows.push_back(std::move(row));
 }
 
-/// All rows of a file. Throws `error` that starts with file and line ("train.jsonl:17: ...") on
-/// broken JSON, a missing key, a wrong type, an answer outside the choices, an empty line, or a row
-/// of another kind than the first; and on a file without rows.
-inline text_rows read_rows(const std::string& path) {
+ZOQ_BODY text_rows read_rows(const std::string& path) {
   const mapped_file file(path);
   const auto* start = reinterpret_cast<const char*>(file.bytes().data());
   std::string_view rest(start, file.bytes().size());
@@ -159,3 +173,5 @@ inline text_rows read_rows(const std::string& path) {
 }
 
 }  // namespace zoq
+
+#endif

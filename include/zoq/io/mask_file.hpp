@@ -9,32 +9,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <charconv>
-#include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/io/safetensors.hpp"
 #include "zoq/sparse/mask.hpp"
 
 namespace zoq {
+
+/// Written whole or not at all. Throws, naming the file.
+void write_mask(const std::string& path, const mask& m);
+
+/// Throws, naming file and tensor, on anything that is not a valid mask.
+mask read_mask(const std::string& path);
+
+/// Throws unless `m` was made for the model of this hash (or for none in particular).
+void require_model(const mask& m, const std::string& model_hash, const std::string& source);
 
 namespace detail {
 
 inline constexpr std::string_view mask_format = "zoq.mask.1";
 inline constexpr std::string_view shape_key = "shape ";
 
-inline std::string shape_text(const tensor_mask& t) {
+/// "ROWS COLUMNS" of the matrix.
+std::string shape_text(const tensor_mask& t);
+
+/// "ROWS COLUMNS" of tensor `name`. Throws, naming file and tensor.
+void read_shape(const safetensors_file& file, const std::string& name, index_t& rows,
+                index_t& columns);
+
+}  // namespace detail
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <charconv>
+#include <cstdint>
+#include <map>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY std::string shape_text(const tensor_mask& t) {
   return std::to_string(t.rows) + " " + std::to_string(t.columns);
 }
 
-/// "ROWS COLUMNS" of tensor `name`. Throws, naming file and tensor.
-inline void read_shape(const safetensors_file& file, const std::string& name, index_t& rows,
-                       index_t& columns) {
+ZOQ_BODY void read_shape(const safetensors_file& file, const std::string& name, index_t& rows,
+                         index_t& columns) {
   const std::string& text = file.metadata(std::string(shape_key) + name);
   const char* end = text.data() + text.size();
   const auto first = std::from_chars(text.data(), end, rows);
@@ -47,8 +76,7 @@ inline void read_shape(const safetensors_file& file, const std::string& name, in
 
 }  // namespace detail
 
-/// Written whole or not at all. Throws, naming the file.
-inline void write_mask(const std::string& path, const mask& m) {
+ZOQ_BODY void write_mask(const std::string& path, const mask& m) {
   m.validate();
   std::map<std::string, std::string> about = m.about;
   about["format"] = detail::mask_format;
@@ -62,8 +90,7 @@ inline void write_mask(const std::string& path, const mask& m) {
   write_safetensors(path, tensors, about);
 }
 
-/// Throws, naming file and tensor, on anything that is not a valid mask.
-inline mask read_mask(const std::string& path) {
+ZOQ_BODY mask read_mask(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   require(file.metadata("format") == detail::mask_format, path, ": the format is \"",
           printable(file.metadata("format")), "\", wanted \"", detail::mask_format, "\"");
@@ -88,11 +115,13 @@ inline mask read_mask(const std::string& path) {
   return m;
 }
 
-/// Throws unless `m` was made for the model of this hash (or for none in particular).
-inline void require_model(const mask& m, const std::string& model_hash, const std::string& source) {
+ZOQ_BODY void require_model(const mask& m, const std::string& model_hash,
+                            const std::string& source) {
   require(m.model_hash.empty() || m.model_hash == model_hash, source,
           ": made for another model: it names ", printable(m.model_hash), ", this model is ",
           model_hash);
 }
 
 }  // namespace zoq
+
+#endif

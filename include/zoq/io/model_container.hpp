@@ -16,31 +16,17 @@
 
 #include <cstddef>
 #include <functional>
-#include <map>
-#include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/byte_reader.hpp"
-#include "zoq/io/gguf.hpp"
-#include "zoq/io/mask_file.hpp"
 #include "zoq/io/model_file.hpp"
 #include "zoq/io/safetensors.hpp"
 #include "zoq/quant/formats.hpp"
 
 namespace zoq {
-
-namespace detail {
-inline constexpr std::string_view container_format = "zoq.model.1";
-inline constexpr std::string_view container_metadata = "gguf.metadata";
-inline constexpr std::string_view format_key = "format ";
-}  // namespace detail
 
 /// A tensor to be written.
 struct container_tensor {
@@ -56,8 +42,36 @@ struct container_tensor {
 
 /// Writes tensor by tensor, whole or not at all. `gguf` is a GGUF file without tensors. Throws as
 /// stream_safetensors does.
-inline void write_model_container(const std::string& path, std::string_view gguf,
-                                  const std::vector<container_tensor>& tensors) {
+void write_model_container(const std::string& path, std::string_view gguf,
+                           const std::vector<container_tensor>& tensors);
+
+/// Maps and checks the file; what does not lie at a multiple of its members' size is copied. Throws
+/// `error`, naming file and tensor, on anything that is not as described above.
+model_file open_model_container(const std::string& path);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/gguf.hpp"
+#include "zoq/io/mask_file.hpp"
+
+namespace zoq {
+
+namespace detail {
+inline constexpr std::string_view container_format = "zoq.model.1";
+inline constexpr std::string_view container_metadata = "gguf.metadata";
+inline constexpr std::string_view format_key = "format ";
+}  // namespace detail
+
+ZOQ_BODY void write_model_container(const std::string& path, std::string_view gguf,
+                                    const std::vector<container_tensor>& tensors) {
   safetensors_file::strings about = {{"format", std::string(detail::container_format)}};
   std::vector<safetensor_source> sources;
   for (const container_tensor& t : tensors) {
@@ -83,8 +97,8 @@ inline void write_model_container(const std::string& path, std::string_view gguf
 namespace detail {
 
 /// The U8 tensor `name` of `wanted` bytes, at a multiple of `alignment`.
-inline const std::byte* container_bytes(const safetensors_file& file, const std::string& name,
-                                        index_t wanted, index_t alignment, model_bytes& bytes) {
+ZOQ_BODY const std::byte* container_bytes(const safetensors_file& file, const std::string& name,
+                                          index_t wanted, index_t alignment, model_bytes& bytes) {
   const safetensor& t = file.tensor(name);
   require(t.dtype == "U8" && static_cast<index_t>(t.bytes.size()) == wanted, file.path(),
           ": tensor ", printable(name), " has ", t.bytes.size(), " bytes of ", t.dtype, ", wanted ",
@@ -92,8 +106,8 @@ inline const std::byte* container_bytes(const safetensors_file& file, const std:
   return aligned_bytes(t.bytes, alignment, bytes);
 }
 
-inline stored_tensor container_tensor_of(const safetensors_file& file, const std::string& name,
-                                         model_bytes& bytes) {
+ZOQ_BODY stored_tensor container_tensor_of(const safetensors_file& file, const std::string& name,
+                                           model_bytes& bytes) {
   const std::string where = text(file.path(), ": tensor ", printable(name));
   const std::string& format_name = file.metadata(std::string(format_key) + name);
   const std::optional<format_info> format = find_format(std::string_view(format_name));
@@ -121,9 +135,7 @@ inline stored_tensor container_tensor_of(const safetensors_file& file, const std
 
 }  // namespace detail
 
-/// Maps and checks the file; what does not lie at a multiple of its members' size is copied. Throws
-/// `error`, naming file and tensor, on anything that is not as described above.
-inline model_file open_model_container(const std::string& path) {
+ZOQ_BODY model_file open_model_container(const std::string& path) {
   const auto file = std::make_shared<const safetensors_file>(safetensors_file::open(path));
   require(file->metadata("format") == detail::container_format, path, ": the format is \"",
           printable(file->metadata("format")), "\", wanted \"", detail::container_format, "\"");
@@ -154,3 +166,5 @@ inline model_file open_model_container(const std::string& path) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -7,22 +7,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstring>
-#include <filesystem>
 #include <string>
-#include <system_error>
 
-#include "zoq/io/gguf.hpp"
-#include "zoq/io/hf_folder.hpp"
-#include "zoq/io/mapped_file.hpp"
-#include "zoq/io/model_container.hpp"
+#include "zoq/core/config.hpp"
 #include "zoq/io/model_file.hpp"
 
 namespace zoq {
 
 /// A folder is taken for Hugging Face's, a file by its first bytes: those of a safetensors file are the
 /// length of its header and a brace; any other is taken for GGUF. Throws as the three readers do.
-inline model_file open_model_file(const std::string& path) {
+model_file open_model_file(const std::string& path);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "zoq/io/gguf.hpp"
+#include "zoq/io/hf_folder.hpp"
+#include "zoq/io/mapped_file.hpp"
+#include "zoq/io/model_container.hpp"
+
+namespace zoq {
+
+ZOQ_BODY model_file open_model_file(const std::string& path) {
   std::error_code missing;
   if (std::filesystem::is_directory(path, missing)) {
     return open_hf_folder(path);
@@ -34,3 +46,5 @@ inline model_file open_model_file(const std::string& path) {
 }
 
 }  // namespace zoq
+
+#endif

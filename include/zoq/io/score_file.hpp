@@ -9,16 +9,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/io/atomic_file.hpp"
 #include "zoq/io/safetensors.hpp"
 
@@ -36,41 +32,14 @@ class score_writer {
  public:
   /// Starts the file; `path` stays as it is until commit(). Throws as stream_safetensors does.
   score_writer(const std::string& path, std::vector<scored_matrix> matrices,
-               const safetensors_file::strings& about = {})
-      : matrices_(std::move(matrices)), written_(matrices_.size(), false), file_(path) {
-    std::vector<safetensor_source> tensors;
-    for (const scored_matrix& m : matrices_) {
-      tensors.push_back({m.name, std::string(dtype_of<float>()), {m.rows, m.columns}, {}});
-    }
-    head_ = detail::head_of(path, tensors, about);
-    file_.write(head_.bytes);
-  }
+               const safetensors_file::strings& about = {});
 
   /// scores: [rows * columns]. Throws, naming file and matrix, when it is not announced, comes twice or
   /// is of another shape, and what atomic_file throws.
-  void put(std::string_view matrix, index_t rows, index_t columns, std::span<const float> scores) {
-    const auto at = std::find_if(matrices_.begin(), matrices_.end(),
-                                 [&](const scored_matrix& m) { return m.name == matrix; });
-    require(at != matrices_.end(), file_.path(), ": ", matrix, " was not announced");
-    const auto n = static_cast<std::size_t>(at - matrices_.begin());
-    require(!written_[n], file_.path(), ": ", matrix, " comes twice");
-    require(rows == at->rows && columns == at->columns &&
-                static_cast<index_t>(scores.size()) == rows * columns,
-            file_.path(), ": ", matrix, " has ", scores.size(), " scores for ", rows, " x ",
-            columns, ", ", at->rows, " x ", at->columns, " were announced");
-    file_.write_at(head_.begin[n], std::as_bytes(scores));
-    written_[n] = true;
-  }
+  void put(std::string_view matrix, index_t rows, index_t columns, std::span<const float> scores);
 
   /// Throws, naming file and matrix, when one never came.
-  void commit() {
-    const auto missing = std::find(written_.begin(), written_.end(), false);
-    require(missing == written_.end(), file_.path(), ": no scores of ",
-            missing == written_.end()
-                ? std::string()
-                : matrices_[static_cast<std::size_t>(missing - written_.begin())].name);
-    file_.commit();
-  }
+  void commit();
 
  private:
   std::vector<scored_matrix> matrices_;
@@ -80,3 +49,52 @@ class score_writer {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY score_writer::score_writer(const std::string& path, std::vector<scored_matrix> matrices,
+                                    const safetensors_file::strings& about)
+    : matrices_(std::move(matrices)), written_(matrices_.size(), false), file_(path) {
+  std::vector<safetensor_source> tensors;
+  for (const scored_matrix& m : matrices_) {
+    tensors.push_back({m.name, std::string(dtype_of<float>()), {m.rows, m.columns}, {}});
+  }
+  head_ = detail::head_of(path, tensors, about);
+  file_.write(head_.bytes);
+}
+
+ZOQ_BODY void score_writer::put(std::string_view matrix, index_t rows, index_t columns,
+                                std::span<const float> scores) {
+  const auto at = std::find_if(matrices_.begin(), matrices_.end(),
+                               [&](const scored_matrix& m) { return m.name == matrix; });
+  require(at != matrices_.end(), file_.path(), ": ", matrix, " was not announced");
+  const auto n = static_cast<std::size_t>(at - matrices_.begin());
+  require(!written_[n], file_.path(), ": ", matrix, " comes twice");
+  require(rows == at->rows && columns == at->columns &&
+              static_cast<index_t>(scores.size()) == rows * columns,
+          file_.path(), ": ", matrix, " has ", scores.size(), " scores for ", rows, " x ", columns,
+          ", ", at->rows, " x ", at->columns, " were announced");
+  file_.write_at(head_.begin[n], std::as_bytes(scores));
+  written_[n] = true;
+}
+
+ZOQ_BODY void score_writer::commit() {
+  const auto missing = std::find(written_.begin(), written_.end(), false);
+  require(missing == written_.end(), file_.path(), ": no scores of ",
+          missing == written_.end()
+              ? std::string()
+              : matrices_[static_cast<std::size_t>(missing - written_.begin())].name);
+  file_.commit();
+}
+
+}  // namespace zoq
+
+#endif
