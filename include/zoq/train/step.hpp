@@ -100,49 +100,16 @@ class value_error : public error {
 };
 
 /// True when there are two losses or more, all the same.
-inline bool all_equal(std::span<const answer> answers) {
-  return answers.size() > 1 && std::all_of(answers.begin(), answers.end(), [&](const answer& a) {
-           return a.loss == answers[0].loss;
-         });
-}
+bool all_equal(std::span<const answer> answers);
 
 /// Root mean square of the differences of losses that an estimate is made of: between the two ends of
 /// every pair, and between any other point and the first such one of the same batch. 0 when there are
 /// none.
-inline double loss_difference(std::span<const query> asked, std::span<const answer> answers) {
-  double sum = 0;
-  index_t count = 0;
-  const auto add = [&](std::size_t a, std::size_t b) {
-    const double d = answers[a].loss - answers[b].loss;
-    sum += d * d;
-    ++count;
-  };
-  std::vector<std::size_t> first;  // single points, one a batch: a few at most
-  for (std::size_t i = 0; i < asked.size(); ++i) {
-    if (i + 1 < asked.size() && opposite(asked[i], asked[i + 1])) {
-      add(i, i + 1);
-      ++i;
-      continue;
-    }
-    const auto base = std::find_if(first.begin(), first.end(),
-                                   [&](std::size_t f) { return asked[f].batch == asked[i].batch; });
-    if (base == first.end()) {
-      first.push_back(i);
-    } else {
-      add(i, *base);
-    }
-  }
-  return count == 0 ? 0.0 : std::sqrt(sum / static_cast<double>(count));
-}
+double loss_difference(std::span<const query> asked, std::span<const answer> answers);
 
 /// Limits the derivative along every direction to +-`most`. A term's weight is its derivative over the
 /// number of terms, in estimates that are means over directions, as spsa's is.
-inline void clip_derivatives(gradient& g, double most) {
-  const double each = most / static_cast<double>(g.terms.size());
-  for (term& t : g.terms) {
-    t.weight = std::fmin(std::fmax(t.weight, -each), each);
-  }
-}
+void clip_derivatives(gradient& g, double most);
 
 /// The rate that an optimizer multiplies estimates with, or 0 where it names none.
 template <class Optimizer>
@@ -338,3 +305,50 @@ class stepper {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY bool all_equal(std::span<const answer> answers) {
+  return answers.size() > 1 && std::all_of(answers.begin(), answers.end(), [&](const answer& a) {
+           return a.loss == answers[0].loss;
+         });
+}
+
+ZOQ_BODY double loss_difference(std::span<const query> asked, std::span<const answer> answers) {
+  double sum = 0;
+  index_t count = 0;
+  const auto add = [&](std::size_t a, std::size_t b) {
+    const double d = answers[a].loss - answers[b].loss;
+    sum += d * d;
+    ++count;
+  };
+  std::vector<std::size_t> first;  // single points, one a batch: a few at most
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    if (i + 1 < asked.size() && opposite(asked[i], asked[i + 1])) {
+      add(i, i + 1);
+      ++i;
+      continue;
+    }
+    const auto base = std::find_if(first.begin(), first.end(),
+                                   [&](std::size_t f) { return asked[f].batch == asked[i].batch; });
+    if (base == first.end()) {
+      first.push_back(i);
+    } else {
+      add(i, *base);
+    }
+  }
+  return count == 0 ? 0.0 : std::sqrt(sum / static_cast<double>(count));
+}
+
+ZOQ_BODY void clip_derivatives(gradient& g, double most) {
+  const double each = most / static_cast<double>(g.terms.size());
+  for (term& t : g.terms) {
+    t.weight = std::fmin(std::fmax(t.weight, -each), each);
+  }
+}
+
+}  // namespace zoq
+
+#endif
