@@ -8,8 +8,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -28,7 +26,21 @@ struct example {
 
 /// Tokens that a row takes of the model's context: its prompt and its longest continuation, whose last
 /// token is only predicted.
-inline index_t context_of(const example& row) {
+index_t context_of(const example& row);
+
+/// The share of the most frequent answer: what a constant guess reaches. 0 for no rows.
+double majority_share(std::span<const example> rows);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+
+namespace zoq {
+
+ZOQ_BODY index_t context_of(const example& row) {
   std::size_t longest = 0;
   for (const auto& c : row.continuations) {
     longest = std::max(longest, c.size());
@@ -36,8 +48,7 @@ inline index_t context_of(const example& row) {
   return static_cast<index_t>(row.prompt.size() + longest) - 1;
 }
 
-/// The share of the most frequent answer: what a constant guess reaches. 0 for no rows.
-inline double majority_share(std::span<const example> rows) {
+ZOQ_BODY double majority_share(std::span<const example> rows) {
   std::vector<index_t> counts;
   index_t most = 0;
   for (const example& e : rows) {
@@ -49,3 +60,5 @@ inline double majority_share(std::span<const example> rows) {
 }
 
 }  // namespace zoq
+
+#endif

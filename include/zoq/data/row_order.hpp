@@ -13,17 +13,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <map>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/random/permutation.hpp"
-#include "zoq/random/seeds.hpp"
 
 namespace zoq {
 
@@ -31,62 +25,17 @@ class row_order {
  public:
   /// strata: [rows] the stratum of each, or nothing: all in one. Throws when there are no rows, the batch
   /// size is not positive, or there are strata for another number of rows.
-  row_order(index_t rows, index_t batch_size, seed_t seed, std::vector<index_t> strata = {})
-      : rows_(rows), batch_size_(batch_size), seed_(seed), strata_(std::move(strata)) {
-    require(rows > 0, "row_order: there are no rows");
-    require(batch_size > 0, "row_order: batch size ", batch_size, ", wanted at least 1");
-    require(strata_.empty() || static_cast<index_t>(strata_.size()) == rows,
-            "row_order: ", strata_.size(), " strata for ", rows, " rows");
-    for (const index_t s : strata_) {
-      ++sizes_[s];
-    }
-  }
+  row_order(index_t rows, index_t batch_size, seed_t seed, std::vector<index_t> strata = {});
 
   /// Row numbers of a batch. Cost: a permutation of all rows at the start of an epoch.
-  [[nodiscard]] std::vector<index_t> batch(std::uint64_t number) {
-    std::vector<index_t> out;
-    const auto rows = static_cast<std::uint64_t>(rows_);
-    for (index_t i = 0; i < batch_size_; ++i) {
-      const std::uint64_t place =
-          number * static_cast<std::uint64_t>(batch_size_) + static_cast<std::uint64_t>(i);
-      out.push_back(epoch(place / rows)[static_cast<std::size_t>(place % rows)]);
-    }
-    return out;
-  }
+  [[nodiscard]] std::vector<index_t> batch(std::uint64_t number);
 
  private:
-  const std::vector<index_t>& epoch(std::uint64_t number) {
-    const auto found = epochs_.find(number);
-    if (found != epochs_.end()) {
-      return found->second;
-    }
-    if (epochs_.size() >= 4) {  // a batch touches few epochs
-      epochs_.clear();
-    }
-    return epochs_[number] = spread(permutation(rows_, derive_seed(seed_, purpose::rows, number)));
-  }
+  const std::vector<index_t>& epoch(std::uint64_t number);
 
   // The i-th row of a stratum of n comes at (2 i + 1) / (2 n) of the epoch; rows that meet there stay
   // in the permutation's order.
-  [[nodiscard]] std::vector<index_t> spread(std::vector<index_t> order) const {
-    if (sizes_.size() < 2) {
-      return order;
-    }
-    std::map<index_t, index_t> seen;
-    std::vector<std::pair<double, index_t>> at;
-    for (const index_t row : order) {
-      const index_t stratum = strata_[static_cast<std::size_t>(row)];
-      at.emplace_back(static_cast<double>(2 * seen[stratum]++ + 1) /
-                          static_cast<double>(2 * sizes_.at(stratum)),
-                      row);
-    }
-    std::stable_sort(at.begin(), at.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      order[i] = at[i].second;
-    }
-    return order;
-  }
+  [[nodiscard]] std::vector<index_t> spread(std::vector<index_t> order) const;
 
   index_t rows_, batch_size_;
   seed_t seed_;
@@ -96,3 +45,73 @@ class row_order {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+#include "zoq/random/permutation.hpp"
+#include "zoq/random/seeds.hpp"
+
+namespace zoq {
+
+ZOQ_BODY row_order::row_order(index_t rows, index_t batch_size, seed_t seed,
+                              std::vector<index_t> strata)
+    : rows_(rows), batch_size_(batch_size), seed_(seed), strata_(std::move(strata)) {
+  require(rows > 0, "row_order: there are no rows");
+  require(batch_size > 0, "row_order: batch size ", batch_size, ", wanted at least 1");
+  require(strata_.empty() || static_cast<index_t>(strata_.size()) == rows,
+          "row_order: ", strata_.size(), " strata for ", rows, " rows");
+  for (const index_t s : strata_) {
+    ++sizes_[s];
+  }
+}
+
+ZOQ_BODY std::vector<index_t> row_order::batch(std::uint64_t number) {
+  std::vector<index_t> out;
+  const auto rows = static_cast<std::uint64_t>(rows_);
+  for (index_t i = 0; i < batch_size_; ++i) {
+    const std::uint64_t place =
+        number * static_cast<std::uint64_t>(batch_size_) + static_cast<std::uint64_t>(i);
+    out.push_back(epoch(place / rows)[static_cast<std::size_t>(place % rows)]);
+  }
+  return out;
+}
+
+ZOQ_BODY const std::vector<index_t>& row_order::epoch(std::uint64_t number) {
+  const auto found = epochs_.find(number);
+  if (found != epochs_.end()) {
+    return found->second;
+  }
+  if (epochs_.size() >= 4) {  // a batch touches few epochs
+    epochs_.clear();
+  }
+  return epochs_[number] = spread(permutation(rows_, derive_seed(seed_, purpose::rows, number)));
+}
+
+ZOQ_BODY std::vector<index_t> row_order::spread(std::vector<index_t> order) const {
+  if (sizes_.size() < 2) {
+    return order;
+  }
+  std::map<index_t, index_t> seen;
+  std::vector<std::pair<double, index_t>> at;
+  for (const index_t row : order) {
+    const index_t stratum = strata_[static_cast<std::size_t>(row)];
+    at.emplace_back(
+        static_cast<double>(2 * seen[stratum]++ + 1) / static_cast<double>(2 * sizes_.at(stratum)),
+        row);
+  }
+  std::stable_sort(at.begin(), at.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    order[i] = at[i].second;
+  }
+  return order;
+}
+
+}  // namespace zoq
+
+#endif

@@ -7,14 +7,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <span>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/random/permutation.hpp"
-#include "zoq/random/seeds.hpp"
 
 namespace zoq {
 
@@ -27,7 +23,25 @@ struct window_options {
 
 /// First tokens of the chosen windows, ascending. Fewer than `samples` when the text is short.
 /// Throws when not even one window fits, naming what was found and wanted.
-inline std::vector<index_t> choose_windows(index_t tokens, const window_options& options) {
+std::vector<index_t> choose_windows(index_t tokens, const window_options& options);
+
+/// The windows' tokens.
+std::vector<std::vector<token_t>> windows_at(std::span<const token_t> tokens,
+                                             std::span<const index_t> first, index_t length);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+
+#include "zoq/core/error.hpp"
+#include "zoq/random/permutation.hpp"
+#include "zoq/random/seeds.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::vector<index_t> choose_windows(index_t tokens, const window_options& options) {
   require(options.samples > 0, "windows: ", options.samples, " samples, wanted at least 1");
   require(options.length > 1, "windows: length ", options.length, ", wanted at least 2 tokens");
   const index_t whole = tokens / options.length;
@@ -42,10 +56,9 @@ inline std::vector<index_t> choose_windows(index_t tokens, const window_options&
   return order;
 }
 
-/// The windows' tokens.
-inline std::vector<std::vector<token_t>> windows_at(std::span<const token_t> tokens,
-                                                    std::span<const index_t> first,
-                                                    index_t length) {
+ZOQ_BODY std::vector<std::vector<token_t>> windows_at(std::span<const token_t> tokens,
+                                                      std::span<const index_t> first,
+                                                      index_t length) {
   std::vector<std::vector<token_t>> out;
   for (const index_t f : first) {
     const auto window =
@@ -56,3 +69,5 @@ inline std::vector<std::vector<token_t>> windows_at(std::span<const token_t> tok
 }
 
 }  // namespace zoq
+
+#endif

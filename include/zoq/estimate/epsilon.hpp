@@ -17,18 +17,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <initializer_list>
 #include <span>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/estimate/query.hpp"
-#include "zoq/random/seeds.hpp"
 
 namespace zoq {
 
@@ -43,15 +37,7 @@ struct epsilon_options {
 };
 
 /// For k values: probes are shorter where more values move, since what matters is how far the model moves.
-inline epsilon_options epsilon_options_for(index_t k) {
-  epsilon_options out;
-  const double shorter =
-      std::fmin(1.0, std::sqrt(static_cast<double>(1 << 20) / static_cast<double>(k)));
-  for (double* length : {&out.near, &out.far, &out.smallest, &out.largest}) {
-    *length *= shorter;
-  }
-  return out;
-}
+epsilon_options epsilon_options_for(index_t k);
 
 /// What choose_epsilon found. s and b are those above.
 struct epsilon_choice {
@@ -63,11 +49,48 @@ struct epsilon_choice {
   index_t losses = 0;         // evaluated for this choice
 };
 
+/// What gives the losses at some points: one for each query.
+using losses_at_queries = function_ref<std::vector<double>(std::span<const query>)>;
+
+/// s alone, for an epsilon that is given: 6 losses for each direction, asked for pair by pair, so that it
+/// takes no more memory than a step. Of `options` the seed, the directions and `near` count. Throws as
+/// choose_epsilon does.
+double measure_noise(losses_at_queries losses_at, const epsilon_options& options = {});
+
+/// `losses_at` is called once for each direction with 10 queries, five pairs of opposite ones. Throws on losses
+/// that are not finite.
+epsilon_choice choose_epsilon(losses_at_queries losses_at, const epsilon_options& options = {});
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+
+#include "zoq/core/error.hpp"
+#include "zoq/random/seeds.hpp"
+
+namespace zoq {
+
+ZOQ_BODY epsilon_options epsilon_options_for(index_t k) {
+  epsilon_options out;
+  const double shorter =
+      std::fmin(1.0, std::sqrt(static_cast<double>(1 << 20) / static_cast<double>(k)));
+  for (double* length : {&out.near, &out.far, &out.smallest, &out.largest}) {
+    *length *= shorter;
+  }
+  return out;
+}
+
 namespace detail {
 
 /// Pairs of opposite points along direction `d`, at these steps.
-inline std::vector<query> pairs_along(const epsilon_options& options, int d,
-                                      std::initializer_list<double> steps) {
+ZOQ_BODY std::vector<query> pairs_along(const epsilon_options& options, int d,
+                                        std::initializer_list<double> steps) {
   const seed_t seed =
       derive_seed(options.seed, purpose::directions, ~static_cast<std::uint64_t>(d));
   std::vector<query> out;
@@ -79,9 +102,8 @@ inline std::vector<query> pairs_along(const epsilon_options& options, int d,
 }
 
 /// The losses at these points. Throws when one is not finite.
-template <class LossesAt>
-std::vector<double> finite_losses(LossesAt& losses_at, std::span<const query> wanted,
-                                  const char* what) {
+ZOQ_BODY std::vector<double> finite_losses(losses_at_queries losses_at,
+                                           std::span<const query> wanted, const char* what) {
   const std::vector<double> loss = losses_at(wanted);
   require(loss.size() == wanted.size(), what, ": ", loss.size(), " losses for ", wanted.size(),
           " points");
@@ -92,12 +114,13 @@ std::vector<double> finite_losses(LossesAt& losses_at, std::span<const query> wa
 }
 
 /// (L(w + e z) - L(w - e z)) / (2 e) of a pair.
-inline double quotient(std::span<const query> at, std::span<const double> loss, std::size_t pair) {
+ZOQ_BODY double quotient(std::span<const query> at, std::span<const double> loss,
+                         std::size_t pair) {
   return (loss[2 * pair] - loss[2 * pair + 1]) / (2 * at[2 * pair].scale);
 }
 
 /// s^2 by one direction, from its pairs at h, 2 h and 4 h.
-inline double noise_variance(std::span<const query> at, std::span<const double> loss) {
+ZOQ_BODY double noise_variance(std::span<const query> at, std::span<const double> loss) {
   const double h = at[0].scale;
   const double first = quotient(at, loss, 0) - quotient(at, loss, 1);
   const double second = quotient(at, loss, 1) - quotient(at, loss, 2);
@@ -106,11 +129,7 @@ inline double noise_variance(std::span<const query> at, std::span<const double> 
 
 }  // namespace detail
 
-/// s alone, for an epsilon that is given: 6 losses for each direction, asked for pair by pair, so that it
-/// takes no more memory than a step. Of `options` the seed, the directions and `near` count. Throws as
-/// choose_epsilon does.
-template <class LossesAt>
-double measure_noise(LossesAt&& losses_at, const epsilon_options& options = {}) {
+ZOQ_BODY double measure_noise(losses_at_queries losses_at, const epsilon_options& options) {
   require(options.directions >= 1 && options.near > 0,
           "measure_noise: wanted at least one direction and 0 < near");
   const double h = options.near;
@@ -128,11 +147,8 @@ double measure_noise(LossesAt&& losses_at, const epsilon_options& options = {}) 
   return std::sqrt(variance);
 }
 
-/// `losses_at(std::span<const query>)` returns one loss for each query, as a vector of doubles; it
-/// is called once for each direction with 10 queries, five pairs of opposite ones. Throws on losses
-/// that are not finite.
-template <class LossesAt>
-epsilon_choice choose_epsilon(LossesAt&& losses_at, const epsilon_options& options = {}) {
+ZOQ_BODY epsilon_choice choose_epsilon(losses_at_queries losses_at,
+                                       const epsilon_options& options) {
   require(options.directions >= 1 && options.near > 0 && options.far > options.near,
           "choose_epsilon: wanted at least one direction and 0 < near < far");
   const double h = options.near;
@@ -168,3 +184,5 @@ epsilon_choice choose_epsilon(LossesAt&& losses_at, const epsilon_options& optio
 }
 
 }  // namespace zoq
+
+#endif

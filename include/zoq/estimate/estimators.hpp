@@ -17,13 +17,13 @@
 #include <variant>
 #include <vector>
 
-#include "zoq/core/choice.hpp"
 #include "zoq/estimate/conservative.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/fzoo.hpp"
 #include "zoq/estimate/hizoo.hpp"
 #include "zoq/estimate/leave_one_out.hpp"
 #include "zoq/estimate/query.hpp"
+#include "zoq/estimate/rounds.hpp"
 #include "zoq/estimate/sign_spsa.hpp"
 #include "zoq/estimate/spsa.hpp"
 #include "zoq/estimate/svrg.hpp"
@@ -114,7 +114,22 @@ struct estimator_settings {
 
 /// The estimator of this name, with the settings that it has. Throws, naming the choices, when there
 /// is none.
-inline any_estimator estimator_named(std::string_view name, const estimator_settings& settings) {
+any_estimator estimator_named(std::string_view name, const estimator_settings& settings);
+
+/// What any estimator asks for in a step: estimate/rounds.hpp.
+void for_each_round(const any_estimator& e, see_queries f);
+/// Whether the chosen one asks for pairs of opposite points alone, likewise.
+bool asks_for_pairs(const any_estimator& e);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/choice.hpp"
+
+namespace zoq {
+
+ZOQ_BODY any_estimator estimator_named(std::string_view name, const estimator_settings& settings) {
   any_estimator out(choice_named<any_estimator::list>("estimator", name));
   out.visit([&](auto& e) {
     if constexpr (requires { e.epsilon = settings.epsilon; }) {
@@ -127,4 +142,12 @@ inline any_estimator estimator_named(std::string_view name, const estimator_sett
   return out;
 }
 
+ZOQ_BODY void for_each_round(const any_estimator& e, see_queries f) {
+  for_each_round<any_estimator>(e, f);
+}
+
+ZOQ_BODY bool asks_for_pairs(const any_estimator& e) { return asks_for_pairs<any_estimator>(e); }
+
 }  // namespace zoq
+
+#endif

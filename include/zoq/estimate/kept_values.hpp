@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/tensor/buffer.hpp"
 #include "zoq/tensor/executor.hpp"
 
@@ -96,18 +95,32 @@ class kept_values {
 };
 
 /// A word of 64 bits as four floats, each a whole number below 2^16: exact in any file of floats.
-inline void append_word(std::uint64_t word, std::vector<float>& out) {
+void append_word(std::uint64_t word, std::vector<float>& out);
+/// A double's 64 bits, likewise.
+void append_word(double number, std::vector<float>& out);
+
+/// The word that starts at `saved`, which is moved behind it. Throws when there is none.
+std::uint64_t take_word(std::span<const float>& saved);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY void append_word(std::uint64_t word, std::vector<float>& out) {
   for (int part = 0; part < 4; ++part) {
     out.push_back(static_cast<float>(word >> (16 * part) & 0xffff));
   }
 }
-/// A double's 64 bits, likewise.
-inline void append_word(double number, std::vector<float>& out) {
+
+ZOQ_BODY void append_word(double number, std::vector<float>& out) {
   append_word(std::bit_cast<std::uint64_t>(number), out);
 }
 
-/// The word that starts at `saved`, which is moved behind it. Throws when there is none.
-inline std::uint64_t take_word(std::span<const float>& saved) {
+ZOQ_BODY std::uint64_t take_word(std::span<const float>& saved) {
   require(saved.size() >= 4, "state: it ends early");
   std::uint64_t word = 0;
   for (int part = 0; part < 4; ++part) {
@@ -120,3 +133,5 @@ inline std::uint64_t take_word(std::span<const float>& saved) {
 }
 
 }  // namespace zoq
+
+#endif

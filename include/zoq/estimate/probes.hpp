@@ -5,7 +5,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -13,57 +12,28 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/estimate/query.hpp"
-#include "zoq/random/seeds.hpp"
 
 namespace zoq {
 
 /// The seed of probe p of a step: the step's own for the first, derived ones for the others.
-inline seed_t probe_seed(const step_info& at, int probe) {
-  return probe == 0 ? at.seed
-                    : derive_seed(at.seed, purpose::probes, static_cast<std::uint64_t>(probe));
-}
+seed_t probe_seed(const step_info& at, int probe);
 
 namespace detail {
 
 /// Throws, naming step and place, on a loss that is not finite: an estimate must never be NaN.
-inline void require_finite(const step_info& at, std::span<const answer> answers) {
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    require(std::isfinite(answers[i].loss), "step ", at.step, ": loss ", i, " of ", answers.size(),
-            " is ", answers[i].loss);
-  }
-}
+void require_finite(const step_info& at, std::span<const answer> answers);
 
-inline void require_settings(std::string_view name, double epsilon, int probes) {
-  require(std::isfinite(epsilon) && epsilon > 0, name, ": epsilon is ", epsilon,
-          ", wanted a positive number");
-  require(probes >= 1, name, ": ", probes, " probes, wanted at least 1");
-  require(probes <= 1 << 16, name, ": ", probes, " probes, wanted at most 65,536");
-}
+void require_settings(std::string_view name, double epsilon, int probes);
 
 /// A query and the one opposite to it.
-inline void push_pair(std::vector<query>& wanted, query q) {
-  wanted.push_back(q);
-  q.scale = -q.scale;
-  wanted.push_back(q);
-}
+void push_pair(std::vector<query>& wanted, query q);
 
 /// The pairs of a step's probes: 2 `probes` queries.
-inline void push_pairs(std::vector<query>& wanted, const step_info& at, double epsilon,
-                       int probes) {
-  for (int p = 0; p < probes; ++p) {
-    push_pair(wanted, {.seed = probe_seed(at, p), .scale = epsilon});
-  }
-}
+void push_pairs(std::vector<query>& wanted, const step_info& at, double epsilon, int probes);
 
 /// One point of each of a step's probes: `probes` queries.
-inline void push_points(std::vector<query>& wanted, const step_info& at, double epsilon,
-                        int probes) {
-  for (int p = 0; p < probes; ++p) {
-    wanted.push_back({.seed = probe_seed(at, p), .scale = epsilon});
-  }
-}
+void push_points(std::vector<query>& wanted, const step_info& at, double epsilon, int probes);
 
 /// The slope of pair i, whose losses are the answers 2 i and 2 i + 1.
 inline double slope_of_pair(std::span<const answer> answers, std::size_t i, double epsilon) {
@@ -71,7 +41,63 @@ inline double slope_of_pair(std::span<const answer> answers, std::size_t i, doub
 }
 
 /// The mean of the losses: near the values, when they are of pairs or of many directions.
-inline double mean_loss(std::span<const answer> answers) {
+double mean_loss(std::span<const answer> answers);
+
+}  // namespace detail
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cmath>
+
+#include "zoq/core/error.hpp"
+#include "zoq/random/seeds.hpp"
+
+namespace zoq {
+
+ZOQ_BODY seed_t probe_seed(const step_info& at, int probe) {
+  return probe == 0 ? at.seed
+                    : derive_seed(at.seed, purpose::probes, static_cast<std::uint64_t>(probe));
+}
+
+namespace detail {
+
+ZOQ_BODY void require_finite(const step_info& at, std::span<const answer> answers) {
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    require(std::isfinite(answers[i].loss), "step ", at.step, ": loss ", i, " of ", answers.size(),
+            " is ", answers[i].loss);
+  }
+}
+
+ZOQ_BODY void require_settings(std::string_view name, double epsilon, int probes) {
+  require(std::isfinite(epsilon) && epsilon > 0, name, ": epsilon is ", epsilon,
+          ", wanted a positive number");
+  require(probes >= 1, name, ": ", probes, " probes, wanted at least 1");
+  require(probes <= 1 << 16, name, ": ", probes, " probes, wanted at most 65,536");
+}
+
+ZOQ_BODY void push_pair(std::vector<query>& wanted, query q) {
+  wanted.push_back(q);
+  q.scale = -q.scale;
+  wanted.push_back(q);
+}
+
+ZOQ_BODY void push_pairs(std::vector<query>& wanted, const step_info& at, double epsilon,
+                         int probes) {
+  for (int p = 0; p < probes; ++p) {
+    push_pair(wanted, {.seed = probe_seed(at, p), .scale = epsilon});
+  }
+}
+
+ZOQ_BODY void push_points(std::vector<query>& wanted, const step_info& at, double epsilon,
+                          int probes) {
+  for (int p = 0; p < probes; ++p) {
+    wanted.push_back({.seed = probe_seed(at, p), .scale = epsilon});
+  }
+}
+
+ZOQ_BODY double mean_loss(std::span<const answer> answers) {
   double sum = 0;
   for (const answer& a : answers) {
     sum += a.loss;
@@ -82,3 +108,5 @@ inline double mean_loss(std::span<const answer> answers) {
 }  // namespace detail
 
 }  // namespace zoq
+
+#endif

@@ -9,7 +9,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -41,19 +40,7 @@ inline bool opposite(const query& a, const query& b) {
 /// How many queries from the first one on are evaluated together: at most `most`, all on one batch,
 /// and either all of them single points or all whole pairs of opposite ones, whatever `most` is. So
 /// what is rounded together does not depend on how many branches are stacked.
-inline std::size_t evaluated_together(std::span<const query> asked, std::size_t most) {
-  const auto pair_at = [&](std::size_t i) {
-    return i + 1 < asked.size() && opposite(asked[i], asked[i + 1]);
-  };
-  const bool pairs = pair_at(0);
-  const std::size_t unit = pairs ? 2 : 1;
-  std::size_t n = unit;
-  while (n + unit <= std::max(most, unit) && n < asked.size() && asked[n].batch == asked[0].batch &&
-         pair_at(n) == pairs) {
-    n += unit;
-  }
-  return n;
-}
+std::size_t evaluated_together(std::span<const query> asked, std::size_t most);
 
 /// What comes back for a query.
 struct answer {
@@ -88,3 +75,27 @@ struct step_info {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+
+namespace zoq {
+
+ZOQ_BODY std::size_t evaluated_together(std::span<const query> asked, std::size_t most) {
+  const auto pair_at = [&](std::size_t i) {
+    return i + 1 < asked.size() && opposite(asked[i], asked[i + 1]);
+  };
+  const bool pairs = pair_at(0);
+  const std::size_t unit = pairs ? 2 : 1;
+  std::size_t n = unit;
+  while (n + unit <= std::max(most, unit) && n < asked.size() && asked[n].batch == asked[0].batch &&
+         pair_at(n) == pairs) {
+    n += unit;
+  }
+  return n;
+}
+
+}  // namespace zoq
+
+#endif

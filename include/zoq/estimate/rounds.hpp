@@ -11,18 +11,22 @@
 #include <span>
 #include <vector>
 
+#include "zoq/core/function_ref.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/tensor/executor.hpp"
 
 namespace zoq {
 
+/// What sees the queries of a round.
+using see_queries = function_ref<void(std::span<const query>)>;
+
 /// Calls f(asked) for each round of queries of a step, the estimator being told losses 1, 2, 3, ...
 /// One with a state may ask for other points at its first step than later: then the second step's
 /// rounds follow. Throws what the estimator throws on its settings.
-template <class E, class F>
+template <class E>
 requires estimator<E, any_executor>
-void for_each_round(const E& e, const F& f) {
+void for_each_round(const E& e, see_queries f) {
   const any_executor exec;
   typename E::state state{};
   const std::uint64_t steps = state_bytes_of(e, 1) > 0 ? 2 : 1;

@@ -28,15 +28,31 @@ struct accuracy {
   option_score score = option_score::mean;  // how an option's tokens make s_o
 
   /// As option_likelihood.
-  static void pack(const example& row, packing& batch) { option_likelihood::pack(row, batch); }
+  static void pack(const example& row, packing& batch);
 
-  [[nodiscard]] double loss(const example& row, std::span<const double> scores) const {
-    return choice(row, scores) == row.answer ? 0.0 : 1.0;
-  }
-  [[nodiscard]] index_t choice(const example& row, std::span<const double> scores) const {
-    return option_likelihood{score}.choice(row, scores);
-  }
+  [[nodiscard]] double loss(const example& row, std::span<const double> scores) const;
+  [[nodiscard]] index_t choice(const example& row, std::span<const double> scores) const;
 };
 static_assert(choosing_objective<accuracy>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY void accuracy::pack(const example& row, packing& batch) {
+  option_likelihood::pack(row, batch);
+}
+
+ZOQ_BODY double accuracy::loss(const example& row, std::span<const double> scores) const {
+  return choice(row, scores) == row.answer ? 0.0 : 1.0;
+}
+
+ZOQ_BODY index_t accuracy::choice(const example& row, std::span<const double> scores) const {
+  return option_likelihood{score}.choice(row, scores);
+}
+
+}  // namespace zoq
+
+#endif

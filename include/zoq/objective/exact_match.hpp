@@ -9,7 +9,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <span>
 #include <string_view>
 
@@ -29,20 +28,38 @@ struct exact_match {
   static constexpr bool serves(row_kind kind) { return kind == row_kind::completion; }
 
   /// Throws unless the row has exactly one continuation.
-  static void pack(const example& row, packing& batch) { pack_completion(row, batch); }
+  static void pack(const example& row, packing& batch);
 
   /// best: the likeliest token at every position of the continuation.
   [[nodiscard]] static double loss(const example& row, std::span<const double> scores,
-                                   std::span<const token_t> best) {
-    return choice(row, scores, best) == row.answer ? 0.0 : 1.0;
-  }
+                                   std::span<const token_t> best);
   /// The only continuation, or -1 when decoding gives another text.
   [[nodiscard]] static index_t choice(const example& row, std::span<const double>,
-                                      std::span<const token_t> best) {
-    const auto& wanted = row.continuations[0];
-    return std::equal(best.begin(), best.end(), wanted.begin(), wanted.end()) ? 0 : -1;
-  }
+                                      std::span<const token_t> best);
 };
 static_assert(choosing_objective<exact_match>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+
+namespace zoq {
+
+ZOQ_BODY void exact_match::pack(const example& row, packing& batch) { pack_completion(row, batch); }
+
+ZOQ_BODY double exact_match::loss(const example& row, std::span<const double> scores,
+                                  std::span<const token_t> best) {
+  return choice(row, scores, best) == row.answer ? 0.0 : 1.0;
+}
+
+ZOQ_BODY index_t exact_match::choice(const example& row, std::span<const double>,
+                                     std::span<const token_t> best) {
+  const auto& wanted = row.continuations[0];
+  return std::equal(best.begin(), best.end(), wanted.begin(), wanted.end()) ? 0 : -1;
+}
+
+}  // namespace zoq
+
+#endif

@@ -10,11 +10,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <iterator>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "zoq/core/config.hpp"
 #include "zoq/io/row_kind.hpp"
@@ -32,19 +29,36 @@ struct f1 {
   static constexpr bool serves(row_kind kind) { return kind == row_kind::completion; }
 
   /// Throws unless the row has exactly one continuation.
-  static void pack(const example& row, packing& batch) { pack_completion(row, batch); }
+  static void pack(const example& row, packing& batch);
 
   /// best: the likeliest token at every position of the continuation.
   [[nodiscard]] static double loss(const example& row, std::span<const double>,
-                                   std::span<const token_t> best) {
-    std::vector<token_t> wanted = row.continuations[0], guessed(best.begin(), best.end()), shared;
-    std::sort(wanted.begin(), wanted.end());
-    std::sort(guessed.begin(), guessed.end());
-    std::set_intersection(wanted.begin(), wanted.end(), guessed.begin(), guessed.end(),
-                          std::back_inserter(shared));
-    return 1 - static_cast<double>(shared.size()) / static_cast<double>(wanted.size());
-  }
+                                   std::span<const token_t> best);
 };
 static_assert(objective<f1>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <iterator>
+#include <vector>
+
+namespace zoq {
+
+ZOQ_BODY void f1::pack(const example& row, packing& batch) { pack_completion(row, batch); }
+
+ZOQ_BODY double f1::loss(const example& row, std::span<const double>,
+                         std::span<const token_t> best) {
+  std::vector<token_t> wanted = row.continuations[0], guessed(best.begin(), best.end()), shared;
+  std::sort(wanted.begin(), wanted.end());
+  std::sort(guessed.begin(), guessed.end());
+  std::set_intersection(wanted.begin(), wanted.end(), guessed.begin(), guessed.end(),
+                        std::back_inserter(shared));
+  return 1 - static_cast<double>(shared.size()) / static_cast<double>(wanted.size());
+}
+
+}  // namespace zoq
+
+#endif

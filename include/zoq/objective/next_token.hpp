@@ -26,25 +26,40 @@ struct next_token {
   }
 
   /// Throws unless the row has exactly one continuation.
-  static void pack(const example& row, packing& batch) { pack_completion(row, batch); }
+  static void pack(const example& row, packing& batch);
 
   /// scores: the log-likelihoods of the continuation's tokens.
-  [[nodiscard]] static double loss(const example&, std::span<const double> scores) {
-    double sum = 0;
-    for (const double s : scores) {
-      sum += s;
-    }
-    return -sum / static_cast<double>(scores.size());
-  }
+  [[nodiscard]] static double loss(const example&, std::span<const double> scores);
 
   /// weights[i] = d loss / d scores[i] = -1/n.
   static void read_weights(const example&, std::span<const double> scores,
-                           std::span<double> weights) {
-    for (double& w : weights) {
-      w = -1 / static_cast<double>(scores.size());
-    }
-  }
+                           std::span<double> weights);
 };
 static_assert(weighing_objective<next_token>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY void next_token::pack(const example& row, packing& batch) { pack_completion(row, batch); }
+
+ZOQ_BODY double next_token::loss(const example&, std::span<const double> scores) {
+  double sum = 0;
+  for (const double s : scores) {
+    sum += s;
+  }
+  return -sum / static_cast<double>(scores.size());
+}
+
+ZOQ_BODY void next_token::read_weights(const example&, std::span<const double> scores,
+                                       std::span<double> weights) {
+  for (double& w : weights) {
+    w = -1 / static_cast<double>(scores.size());
+  }
+}
+
+}  // namespace zoq
+
+#endif

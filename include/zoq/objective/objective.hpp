@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/data/example.hpp"
 #include "zoq/tensor/packing.hpp"
 
@@ -106,8 +105,21 @@ concept weighing_objective = objective<O> &&
 
 /// Packs `prompt` and one continuation that goes on after it, and reads every token of it. The
 /// continuation's last token is only predicted, so it takes no row. Throws when either is empty.
-inline void pack_continuation(std::span<const token_t> continuation, index_t prompt,
-                              packing& batch) {
+void pack_continuation(std::span<const token_t> continuation, index_t prompt, packing& batch);
+
+/// Packs a row's prompt and its only continuation. Throws unless there is exactly one.
+void pack_completion(const example& row, packing& batch);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY void pack_continuation(std::span<const token_t> continuation, index_t prompt,
+                                packing& batch) {
   require(!continuation.empty(), "a continuation is empty");
   const index_t above = batch.segments[static_cast<std::size_t>(prompt)].count;
   batch.read(prompt, above - 1, continuation[0]);
@@ -119,11 +131,12 @@ inline void pack_continuation(std::span<const token_t> continuation, index_t pro
   }
 }
 
-/// Packs a row's prompt and its only continuation. Throws unless there is exactly one.
-inline void pack_completion(const example& row, packing& batch) {
+ZOQ_BODY void pack_completion(const example& row, packing& batch) {
   require(row.continuations.size() == 1, "a row has ", row.continuations.size(),
           " continuations, wanted 1");
   pack_continuation(row.continuations[0], batch.add(row.prompt), batch);
 }
 
 }  // namespace zoq
+
+#endif

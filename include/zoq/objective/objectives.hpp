@@ -19,7 +19,6 @@
 #include "zoq/core/choice.hpp"
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
-#include "zoq/core/settings.hpp"
 #include "zoq/io/row_kind.hpp"
 #include "zoq/objective/accuracy.hpp"
 #include "zoq/objective/dpo.hpp"
@@ -126,7 +125,21 @@ using any_objective =
 static_assert(choosing_objective<any_objective> && referring_objective<any_objective>);
 
 /// The objective that rows of this kind are for when none is named.
-inline any_objective default_objective(row_kind kind) {
+any_objective default_objective(row_kind kind);
+
+/// The objective of this name, with settings as in core/settings.hpp, for rows of this kind. Throws on
+/// an unknown name, and, naming the kinds, when such rows do not suit it.
+any_objective objective_named(std::string_view text, row_kind kind);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/settings.hpp"
+
+namespace zoq {
+
+ZOQ_BODY any_objective default_objective(row_kind kind) {
   if (kind == row_kind::choice) {
     return option_likelihood{};
   }
@@ -136,9 +149,7 @@ inline any_objective default_objective(row_kind kind) {
   return next_token{};
 }
 
-/// The objective of this name, with settings as in core/settings.hpp, for rows of this kind. Throws on
-/// an unknown name, and, naming the kinds, when such rows do not suit it.
-inline any_objective objective_named(std::string_view text, row_kind kind) {
+ZOQ_BODY any_objective objective_named(std::string_view text, row_kind kind) {
   any_objective out(policy_named<any_objective::list>("objective", text));
   std::string wanted;
   for (const row_kind one : row_kinds) {
@@ -152,3 +163,5 @@ inline any_objective objective_named(std::string_view text, row_kind kind) {
 }
 
 }  // namespace zoq
+
+#endif

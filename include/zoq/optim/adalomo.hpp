@@ -103,13 +103,7 @@ struct adalomo {
   }
 
   /// Rows and columns of every matrix.
-  [[nodiscard]] static index_t state_size(const value_order& order) {
-    index_t floats = 0;
-    for (index_t t = 0; t < order.count; ++t) {
-      floats += order.tensors[t].rows + order.tensors[t].columns;
-    }
-    return floats;
-  }
+  [[nodiscard]] static index_t state_size(const value_order& order);
 
   /// Throws on settings that make no sense. Cost: about five passes over the values.
   template <executor X>
@@ -149,3 +143,19 @@ struct adalomo {
 static_assert(optimizer<adalomo>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY index_t adalomo::state_size(const value_order& order) {
+  index_t floats = 0;
+  for (index_t t = 0; t < order.count; ++t) {
+    floats += order.tensors[t].rows + order.tensors[t].columns;
+  }
+  return floats;
+}
+
+}  // namespace zoq
+
+#endif

@@ -19,7 +19,6 @@
 #include <type_traits>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/random/direction.hpp"
 #include "zoq/tensor/executor.hpp"
 
@@ -71,17 +70,36 @@ template <optimizer O>
 namespace detail {
 
 /// Throws, naming the optimizer, unless `x` is finite and at least `least`.
-inline void require_setting(std::string_view optimizer, std::string_view setting, double x,
-                            double least = 0) {
+void require_setting(std::string_view optimizer, std::string_view setting, double x,
+                     double least = 0);
+
+/// Throws, naming the optimizer, unless `x` is a share that is kept of something: in [0, 1).
+void require_kept(std::string_view optimizer, std::string_view setting, double x);
+
+}  // namespace detail
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY void require_setting(std::string_view optimizer, std::string_view setting, double x,
+                              double least) {
   require(std::isfinite(x) && x >= least, optimizer, ": the ", setting, " is ", x,
           ", wanted a finite number of at least ", least);
 }
 
-/// Throws, naming the optimizer, unless `x` is a share that is kept of something: in [0, 1).
-inline void require_kept(std::string_view optimizer, std::string_view setting, double x) {
+ZOQ_BODY void require_kept(std::string_view optimizer, std::string_view setting, double x) {
   require(x >= 0 && x < 1, optimizer, ": ", setting, " is ", x, ", wanted a number in [0, 1)");
 }
 
 }  // namespace detail
 
 }  // namespace zoq
+
+#endif

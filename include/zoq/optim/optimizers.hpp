@@ -14,7 +14,6 @@
 
 #include "zoq/core/choice.hpp"
 #include "zoq/core/config.hpp"
-#include "zoq/core/settings.hpp"
 #include "zoq/optim/adalomo.hpp"
 #include "zoq/optim/adam.hpp"
 #include "zoq/optim/adamax.hpp"
@@ -84,7 +83,17 @@ struct optimizer_settings {
 
 /// The optimizer of this name, with settings as in core/settings.hpp; where its text names none, with these
 /// if it has them. Throws on an unknown name, naming the choices, and on settings that it does not have.
-inline any_optimizer optimizer_named(std::string_view text, const optimizer_settings& settings) {
+any_optimizer optimizer_named(std::string_view text, const optimizer_settings& settings);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/settings.hpp"
+
+namespace zoq {
+
+ZOQ_BODY any_optimizer optimizer_named(std::string_view text, const optimizer_settings& settings) {
   any_optimizer out(policy_named<any_optimizer::list>("optimizer", text));
   const bool given = text.find(":rate=") != text.npos || text.find(",rate=") != text.npos;
   out.visit([&](auto& o) {
@@ -96,3 +105,5 @@ inline any_optimizer optimizer_named(std::string_view text, const optimizer_sett
 }
 
 }  // namespace zoq
+
+#endif

@@ -10,12 +10,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
-#include <cstddef>
 #include <span>
 #include <string_view>
-
-#include "zoq/core/error.hpp"
 
 namespace zoq {
 
@@ -35,11 +31,7 @@ struct range_test {
   }
 
   /// Throws unless 0 < smallest < largest, both finite.
-  [[nodiscard]] double at(double progress) const {
-    require(smallest > 0 && largest > smallest && std::isfinite(largest), name, ": smallest ",
-            smallest, " and largest ", largest, ", wanted 0 < smallest < largest");
-    return smallest * std::pow(largest / smallest, progress);
-  }
+  [[nodiscard]] double at(double progress) const;
 };
 
 /// Rates that a range test found.
@@ -55,9 +47,29 @@ struct range_choice {
 /// above its least by more than it had fallen till then, and by at least `noise` of itself, are left
 /// out. Throws on fewer than 10 steps, or when there is not one loss for each rate, or a loss before
 /// the rise is no number.
-[[nodiscard]] inline range_choice rate_from_range(std::span<const double> rates,
-                                                  std::span<const double> losses,
-                                                  double memory = 10, double noise = 0.1) {
+[[nodiscard]] range_choice rate_from_range(std::span<const double> rates,
+                                           std::span<const double> losses, double memory = 10,
+                                           double noise = 0.1);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cmath>
+#include <cstddef>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY double range_test::at(double progress) const {
+  require(smallest > 0 && largest > smallest && std::isfinite(largest), name, ": smallest ",
+          smallest, " and largest ", largest, ", wanted 0 < smallest < largest");
+  return smallest * std::pow(largest / smallest, progress);
+}
+
+ZOQ_BODY range_choice rate_from_range(std::span<const double> rates, std::span<const double> losses,
+                                      double memory, double noise) {
   require(rates.size() == losses.size(), "range test: ", losses.size(), " losses for ",
           rates.size(), " rates");
   require(rates.size() >= 10, "range test: ", rates.size(), " steps, wanted at least 10");
@@ -86,3 +98,5 @@ struct range_choice {
 }
 
 }  // namespace zoq
+
+#endif

@@ -9,23 +9,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <string_view>
 #include <variant>
 
-#include "zoq/core/error.hpp"
-#include "zoq/core/settings.hpp"
 #include "zoq/optim/range_test.hpp"
 
 namespace zoq {
-
-namespace detail {
-/// From 1 to 0 as progress goes from 0 to 1.
-inline double half_cosine(double progress) {
-  return (1.0 + std::cos(3.141592653589793 * progress)) / 2;
-}
-}  // namespace detail
 
 /// Factor 1 at every step.
 struct constant {
@@ -54,7 +44,7 @@ struct cosine {
   static constexpr std::string_view paper = "arXiv 1608.03983";
   static constexpr std::string_view cost = "none";
   /// The factor; progress: t/T, from 0 to 1.
-  static double at(double progress) { return detail::half_cosine(progress); }
+  static double at(double progress);
 };
 
 /// Up along a line from `start` to 1 over the first `warm_up` of the run, then down along half a
@@ -76,15 +66,7 @@ struct one_cycle {
   }
 
   /// Throws unless all three are in [0, 1], and warm_up below 1.
-  [[nodiscard]] double at(double progress) const {
-    require(warm_up >= 0 && warm_up < 1, name, ": warm_up is ", warm_up,
-            ", wanted a share of the run in [0, 1)");
-    require(start >= 0 && start <= 1 && end >= 0 && end <= 1, name, ": start ", start, " and end ",
-            end, ", wanted factors in [0, 1]");
-    return progress < warm_up
-               ? start + (1 - start) * progress / warm_up
-               : end + (1 - end) * detail::half_cosine((progress - warm_up) / (1 - warm_up));
-  }
+  [[nodiscard]] double at(double progress) const;
 };
 
 /// Any schedule of the library.
@@ -92,16 +74,54 @@ using any_schedule = std::variant<constant, linear_decay, cosine, one_cycle, ran
 
 /// The factor at `step` of `steps`. Throws when the step is not within the run, or on settings that
 /// make no sense.
-inline double factor(const any_schedule& schedule, std::uint64_t step, std::uint64_t steps) {
+double factor(const any_schedule& schedule, std::uint64_t step, std::uint64_t steps);
+
+/// The schedule of this name, with settings as in core/settings.hpp. Throws, naming the choices, when there
+/// is none of this name.
+any_schedule schedule_named(std::string_view text);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cmath>
+
+#include "zoq/core/error.hpp"
+#include "zoq/core/settings.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+/// From 1 to 0 as progress goes from 0 to 1.
+ZOQ_BODY double half_cosine(double progress) {
+  return (1.0 + std::cos(3.141592653589793 * progress)) / 2;
+}
+
+}  // namespace detail
+
+ZOQ_BODY double cosine::at(double progress) { return detail::half_cosine(progress); }
+
+ZOQ_BODY double one_cycle::at(double progress) const {
+  require(warm_up >= 0 && warm_up < 1, name, ": warm_up is ", warm_up,
+          ", wanted a share of the run in [0, 1)");
+  require(start >= 0 && start <= 1 && end >= 0 && end <= 1, name, ": start ", start, " and end ",
+          end, ", wanted factors in [0, 1]");
+  return progress < warm_up
+             ? start + (1 - start) * progress / warm_up
+             : end + (1 - end) * detail::half_cosine((progress - warm_up) / (1 - warm_up));
+}
+
+ZOQ_BODY double factor(const any_schedule& schedule, std::uint64_t step, std::uint64_t steps) {
   require(step < steps, "schedule: step ", step, " of ", steps);
   const double progress = static_cast<double>(step) / static_cast<double>(steps);
   return std::visit([&](const auto& s) { return s.at(progress); }, schedule);
 }
 
-/// The schedule of this name, with settings as in core/settings.hpp. Throws, naming the choices, when there
-/// is none of this name.
-inline any_schedule schedule_named(std::string_view text) {
+ZOQ_BODY any_schedule schedule_named(std::string_view text) {
   return policy_named<any_schedule>("schedule", text);
 }
 
 }  // namespace zoq
+
+#endif

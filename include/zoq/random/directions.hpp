@@ -9,15 +9,11 @@
 #include <concepts>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <variant>
 
-#include "zoq/core/choice.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/random/gaussian.hpp"
 #include "zoq/random/lozo.hpp"
 #include "zoq/random/rademacher.hpp"
-#include "zoq/random/seeds.hpp"
 #include "zoq/random/sphere.hpp"
 #include "zoq/random/subzero.hpp"
 
@@ -27,9 +23,7 @@ namespace zoq {
 using any_direction = std::variant<gaussian, rademacher, sphere, lozo, subzero>;
 
 /// Throws, naming the choices, when there is none of this name.
-inline any_direction direction_named(std::string_view name) {
-  return choice_named<any_direction>("direction", name);
-}
+any_direction direction_named(std::string_view name);
 
 /// A direction that keeps a part of itself for `refresh` steps and names it by `frame`.
 template <class Z>
@@ -40,7 +34,25 @@ concept framed_direction = direction<Z> && requires(Z& z) {
 
 /// The direction as it is at a step of a run: with the frame of that step, where it has one. What it
 /// computed of a frame stays with it, so pass the last step's. Throws when `refresh` is 0.
-inline any_direction direction_at(any_direction z, seed_t run, std::uint64_t step) {
+any_direction direction_at(any_direction z, seed_t run, std::uint64_t step);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <utility>
+
+#include "zoq/core/choice.hpp"
+#include "zoq/core/error.hpp"
+#include "zoq/random/seeds.hpp"
+
+namespace zoq {
+
+ZOQ_BODY any_direction direction_named(std::string_view name) {
+  return choice_named<any_direction>("direction", name);
+}
+
+ZOQ_BODY any_direction direction_at(any_direction z, seed_t run, std::uint64_t step) {
   std::visit(
       [&]<class Z>(Z& one) {
         if constexpr (framed_direction<Z>) {
@@ -53,3 +65,5 @@ inline any_direction direction_at(any_direction z, seed_t run, std::uint64_t ste
 }
 
 }  // namespace zoq
+
+#endif

@@ -19,7 +19,6 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/random/direction.hpp"
 #include "zoq/random/gaussian.hpp"
 #include "zoq/random/matrices.hpp"
@@ -107,17 +106,29 @@ struct lozo {
 
   /// Valid until the next call of this copy's `at`. Throws when no tensor is a matrix; on a rank
   /// outside [1, 64]; where the loops are a device's.
-  [[nodiscard]] field_type at(seed_t seed, const value_order& order) const {
-    require(rank >= 1 && rank <= most_rank, name, ": rank is ", rank, ", wanted 1 to ", most_rank);
-    matrices = matrices_of(order, name);
-    return {matrices.data(),
-            static_cast<index_t>(matrices.size()),
-            seed,
-            frame,
-            rank,
-            1.0 / std::sqrt(static_cast<double>(rank))};
-  }
+  [[nodiscard]] field_type at(seed_t seed, const value_order& order) const;
 };
 static_assert(direction<lozo>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY lozo::field_type lozo::at(seed_t seed, const value_order& order) const {
+  require(rank >= 1 && rank <= most_rank, name, ": rank is ", rank, ", wanted 1 to ", most_rank);
+  matrices = matrices_of(order, name);
+  return {matrices.data(),
+          static_cast<index_t>(matrices.size()),
+          seed,
+          frame,
+          rank,
+          1.0 / std::sqrt(static_cast<double>(rank))};
+}
+
+}  // namespace zoq
+
+#endif

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/random/direction.hpp"
 
 namespace zoq {
@@ -33,7 +32,17 @@ ZOQ_HD inline const extent* matrix_at(const extent* matrices, index_t count, ind
 /// among all values, those that the view leaves out included. So what is left out changes nothing for
 /// the others. Throws, naming the direction and what to use instead, when there is no matrix, when the
 /// values of one are a selection, and when the loops cannot read the host's memory.
-inline std::vector<extent> matrices_of(const value_order& order, std::string_view direction) {
+std::vector<extent> matrices_of(const value_order& order, std::string_view direction);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::vector<extent> matrices_of(const value_order& order, std::string_view direction) {
   constexpr const char* instead = "; use gaussian, rademacher or sphere";
   require(order.on_host, direction, ": its tables are in the host's memory, the values on a device",
           instead);
@@ -58,3 +67,5 @@ inline std::vector<extent> matrices_of(const value_order& order, std::string_vie
 }
 
 }  // namespace zoq
+
+#endif

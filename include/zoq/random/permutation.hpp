@@ -7,18 +7,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
+
+namespace zoq {
+
+/// The numbers 0 .. n-1 in the order of this seed. Throws when n is negative.
+std::vector<index_t> permutation(index_t n, seed_t seed);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <utility>
+
 #include "zoq/core/error.hpp"
 #include "zoq/random/philox.hpp"
 
 namespace zoq {
 
-/// The numbers 0 .. n-1 in the order of this seed. Throws when n is negative.
-inline std::vector<index_t> permutation(index_t n, seed_t seed) {
+ZOQ_BODY std::vector<index_t> permutation(index_t n, seed_t seed) {
   require(n >= 0, "permutation of ", n, " elements");
   std::vector<index_t> order(static_cast<std::size_t>(n));
   for (std::size_t i = 0; i < order.size(); ++i) {
@@ -35,3 +45,5 @@ inline std::vector<index_t> permutation(index_t n, seed_t seed) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -9,7 +9,6 @@
 #include <cstdint>
 
 #include "zoq/core/config.hpp"
-#include "zoq/random/philox.hpp"
 
 namespace zoq {
 
@@ -27,9 +26,21 @@ enum class purpose : std::uint64_t {
 
 /// The first two Philox words at (run, number, purpose). For fixed (run, purpose) different numbers
 /// collide with the chance of random 64-bit words only: about n^2 / 2^65 for n numbers.
-inline seed_t derive_seed(seed_t run, purpose what, std::uint64_t number) {
+seed_t derive_seed(seed_t run, purpose what, std::uint64_t number);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/random/philox.hpp"
+
+namespace zoq {
+
+ZOQ_BODY seed_t derive_seed(seed_t run, purpose what, std::uint64_t number) {
   const words4 w = philox(run, number, static_cast<std::uint64_t>(what) << 32);
   return static_cast<seed_t>(w.at[0]) | static_cast<seed_t>(w.at[1]) << 32;
 }
 
 }  // namespace zoq
+
+#endif

@@ -15,7 +15,6 @@
 #include <string_view>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/random/direction.hpp"
 #include "zoq/random/gaussian.hpp"
 
@@ -42,28 +41,40 @@ struct sphere {
 
   /// Cost: one pass over the k values, in the caller's thread. Throws when there are none, and when
   /// they have keys that the host cannot read.
-  [[nodiscard]] static field_type at(seed_t seed, const value_order& order) {
-    require(order.size > 0, "sphere: there are no values");
-    require(order.key == nullptr || order.on_host,
-            "sphere: the values have keys on a device; use gaussian or rademacher there");
-    const gaussian::field_type normal{seed};
-    double squares = 0;
-    for (index_t block = 0; 4 * block < order.size; ++block) {
-      if (order.key == nullptr && 4 * block + 4 <= order.size) {
-        const words4 w = philox(seed, static_cast<std::uint64_t>(block));
-        for (int j = 0; j < 4; j += 2) {
-          squares -= 2.0 * std::log((static_cast<double>(w.at[j]) + 0.5) * 0x1p-32);
-        }
-      } else {
-        const float4v z = four_of(normal, order.key, order.size, block);
-        for (index_t j = 0; j < 4 && 4 * block + j < order.size; ++j) {
-          squares += static_cast<double>(z.at[j]) * static_cast<double>(z.at[j]);
-        }
-      }
-    }
-    return {normal, std::sqrt(static_cast<double>(order.size) / squares)};
-  }
+  [[nodiscard]] static field_type at(seed_t seed, const value_order& order);
 };
 static_assert(direction<sphere>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY sphere::field_type sphere::at(seed_t seed, const value_order& order) {
+  require(order.size > 0, "sphere: there are no values");
+  require(order.key == nullptr || order.on_host,
+          "sphere: the values have keys on a device; use gaussian or rademacher there");
+  const gaussian::field_type normal{seed};
+  double squares = 0;
+  for (index_t block = 0; 4 * block < order.size; ++block) {
+    if (order.key == nullptr && 4 * block + 4 <= order.size) {
+      const words4 w = philox(seed, static_cast<std::uint64_t>(block));
+      for (int j = 0; j < 4; j += 2) {
+        squares -= 2.0 * std::log((static_cast<double>(w.at[j]) + 0.5) * 0x1p-32);
+      }
+    } else {
+      const float4v z = four_of(normal, order.key, order.size, block);
+      for (index_t j = 0; j < 4 && 4 * block + j < order.size; ++j) {
+        squares += static_cast<double>(z.at[j]) * static_cast<double>(z.at[j]);
+      }
+    }
+  }
+  return {normal, std::sqrt(static_cast<double>(order.size) / squares)};
+}
+
+}  // namespace zoq
+
+#endif

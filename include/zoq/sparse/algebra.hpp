@@ -12,23 +12,75 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <iterator>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/sparse/delta.hpp"
 #include "zoq/sparse/mask.hpp"
+
+namespace zoq {
+
+/// Places of a or b.
+mask united(const mask& a, const mask& b);
+
+/// Places of a and b.
+mask intersection(const mask& a, const mask& b);
+
+/// Places of a that are none of b's.
+mask difference(const mask& a, const mask& b);
+
+/// The tensors whose names `keep` is true for.
+template <class Keep>
+mask restricted(const mask& m, Keep&& keep) {
+  mask out{{}, m.model_hash, m.about};
+  for (const tensor_mask& t : m.tensors) {
+    if (keep(std::string_view(t.tensor))) {
+      out.tensors.push_back(t);
+    }
+  }
+  return out;
+}
+
+/// The values of `d` at `places`; 0 where it has none. Linear in both.
+delta at_places(const delta& d, const mask& places);
+
+/// The sum of two deltas, on the union of their places.
+delta merged(const delta& a, const delta& b);
+
+/// A delta's tensors whose names `keep` is true for.
+template <class Keep>
+delta restricted(const delta& d, Keep&& keep) {
+  return at_places(d, restricted(d.places, keep));
+}
+
+/// What a tuned model is beside its base: values that go on being tuned, and values that do not. No
+/// place is in both.
+struct tuned_and_frozen {
+  delta tuned;   // goes on
+  delta frozen;  // stays as it is
+};
+
+/// A new mask of tuned places. What stood there, tuned or frozen, goes on from its value; the others'
+/// values are frozen. The sum of both deltas is unchanged at every place, to the bit.
+tuned_and_frozen refreshed(const tuned_and_frozen& before, const mask& places);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "zoq/core/error.hpp"
 
 namespace zoq {
 
 namespace detail {
 
 /// The tensor of this name, or an empty one of the same shape. Throws when the shapes differ.
-inline tensor_mask same_tensor(const mask& in, const tensor_mask& like) {
+ZOQ_BODY tensor_mask same_tensor(const mask& in, const tensor_mask& like) {
   for (const tensor_mask& t : in.tensors) {
     if (t.tensor == like.tensor) {
       require(t.rows == like.rows && t.columns == like.columns, "masks: ", t.tensor, " is ", t.rows,
@@ -39,7 +91,7 @@ inline tensor_mask same_tensor(const mask& in, const tensor_mask& like) {
   return {like.tensor, like.rows, like.columns, {}};
 }
 
-inline bool has_tensor(const mask& in, std::string_view name) {
+ZOQ_BODY bool has_tensor(const mask& in, std::string_view name) {
   return std::any_of(in.tensors.begin(), in.tensors.end(),
                      [&](const tensor_mask& t) { return t.tensor == name; });
 }
@@ -61,8 +113,7 @@ mask combined(const mask& a, const mask& b, Combine&& combine) {
 
 }  // namespace detail
 
-/// Places of a or b.
-inline mask united(const mask& a, const mask& b) {
+ZOQ_BODY mask united(const mask& a, const mask& b) {
   mask out = detail::combined(a, b, [](const auto& x, const auto& y, auto& to) {
     std::set_union(x.begin(), x.end(), y.begin(), y.end(), std::back_inserter(to));
   });
@@ -74,34 +125,19 @@ inline mask united(const mask& a, const mask& b) {
   return out;
 }
 
-/// Places of a and b.
-inline mask intersection(const mask& a, const mask& b) {
+ZOQ_BODY mask intersection(const mask& a, const mask& b) {
   return detail::combined(a, b, [](const auto& x, const auto& y, auto& to) {
     std::set_intersection(x.begin(), x.end(), y.begin(), y.end(), std::back_inserter(to));
   });
 }
 
-/// Places of a that are none of b's.
-inline mask difference(const mask& a, const mask& b) {
+ZOQ_BODY mask difference(const mask& a, const mask& b) {
   return detail::combined(a, b, [](const auto& x, const auto& y, auto& to) {
     std::set_difference(x.begin(), x.end(), y.begin(), y.end(), std::back_inserter(to));
   });
 }
 
-/// The tensors whose names `keep` is true for.
-template <class Keep>
-mask restricted(const mask& m, Keep&& keep) {
-  mask out{{}, m.model_hash, m.about};
-  for (const tensor_mask& t : m.tensors) {
-    if (keep(std::string_view(t.tensor))) {
-      out.tensors.push_back(t);
-    }
-  }
-  return out;
-}
-
-/// The values of `d` at `places`; 0 where it has none. Linear in both.
-inline delta at_places(const delta& d, const mask& places) {
+ZOQ_BODY delta at_places(const delta& d, const mask& places) {
   require(d.places.count() == static_cast<index_t>(d.values.size()), "delta: ", d.values.size(),
           " values for ", d.places.count(), " places");
   delta out{places, {}};
@@ -127,8 +163,7 @@ inline delta at_places(const delta& d, const mask& places) {
   return out;
 }
 
-/// The sum of two deltas, on the union of their places.
-inline delta merged(const delta& a, const delta& b) {
+ZOQ_BODY delta merged(const delta& a, const delta& b) {
   delta out = at_places(a, united(a.places, b.places));
   const delta other = at_places(b, out.places);
   for (std::size_t i = 0; i < out.values.size(); ++i) {
@@ -137,24 +172,11 @@ inline delta merged(const delta& a, const delta& b) {
   return out;
 }
 
-/// A delta's tensors whose names `keep` is true for.
-template <class Keep>
-delta restricted(const delta& d, Keep&& keep) {
-  return at_places(d, restricted(d.places, keep));
-}
-
-/// What a tuned model is beside its base: values that go on being tuned, and values that do not. No
-/// place is in both.
-struct tuned_and_frozen {
-  delta tuned;   // goes on
-  delta frozen;  // stays as it is
-};
-
-/// A new mask of tuned places. What stood there, tuned or frozen, goes on from its value; the others'
-/// values are frozen. The sum of both deltas is unchanged at every place, to the bit.
-inline tuned_and_frozen refreshed(const tuned_and_frozen& before, const mask& places) {
+ZOQ_BODY tuned_and_frozen refreshed(const tuned_and_frozen& before, const mask& places) {
   const delta all = merged(before.frozen, before.tuned);
   return {at_places(all, places), at_places(all, difference(all.places, places))};
 }
 
 }  // namespace zoq
+
+#endif

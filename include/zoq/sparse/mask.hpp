@@ -8,19 +8,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <iterator>
-#include <limits>
 #include <map>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/core/hash.hpp"
 
 namespace zoq {
 
@@ -40,56 +33,79 @@ struct mask {
   std::map<std::string, std::string> about;  // what it was made from, for people and tools
 
   /// Entries in all tensors: k.
-  [[nodiscard]] index_t count() const {
-    index_t n = 0;
-    for (const tensor_mask& t : tensors) {
-      n += static_cast<index_t>(t.index.size());
-    }
-    return n;
-  }
+  [[nodiscard]] index_t count() const;
 
   /// Names the choice of entries, whatever is said about it; a matrix without entries counts as not
   /// there.
-  [[nodiscard]] std::string hash() const {
-    content_hash h;
-    for (const tensor_mask& t : tensors) {
-      if (t.index.empty()) {
-        continue;
-      }
-      h.add(t.tensor).add(static_cast<std::uint64_t>(t.rows));
-      h.add(static_cast<std::uint64_t>(t.columns));
-      h.add(std::as_bytes(std::span<const std::int32_t>(t.index)));
-    }
-    return h.hex();
-  }
+  [[nodiscard]] std::string hash() const;
 
   /// Throws, naming tensor and place, unless every tensor comes once and its indices ascend
   /// strictly within the matrix.
-  void validate() const {
-    std::vector<std::string> names;
-    for (const tensor_mask& t : tensors) {
-      names.push_back(t.tensor);
-      require(t.rows > 0 && t.columns > 0 &&
-                  t.rows <= std::numeric_limits<std::int32_t>::max() / t.columns,
-              "mask: ", t.tensor, " of ", t.rows, " x ", t.columns,
-              " has no entries or more than 2^31");
-      index_t before = -1;
-      for (std::size_t i = 0; i < t.index.size(); ++i) {
-        require(t.index[i] > before, "mask: ", t.tensor, ": index ", t.index[i], " at place ", i,
-                " does not ascend from ", before);
-        require(t.index[i] < t.rows * t.columns, "mask: ", t.tensor, ": index ", t.index[i],
-                " at place ", i, " is outside ", t.rows, " x ", t.columns);
-        before = t.index[i];
-      }
-    }
-    std::sort(names.begin(), names.end());
-    const auto twice = std::adjacent_find(names.begin(), names.end());
-    require(twice == names.end(), "mask: ", twice == names.end() ? "" : *twice, " comes twice");
-  }
+  void validate() const;
 };
 
 /// |a and b| / |a or b| over all tensors; 1 for two empty masks. Tensors are matched by name.
-inline double jaccard(const mask& a, const mask& b) {
+double jaccard(const mask& a, const mask& b);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <limits>
+#include <span>
+
+#include "zoq/core/error.hpp"
+#include "zoq/core/hash.hpp"
+
+namespace zoq {
+
+ZOQ_BODY index_t mask::count() const {
+  index_t n = 0;
+  for (const tensor_mask& t : tensors) {
+    n += static_cast<index_t>(t.index.size());
+  }
+  return n;
+}
+
+ZOQ_BODY std::string mask::hash() const {
+  content_hash h;
+  for (const tensor_mask& t : tensors) {
+    if (t.index.empty()) {
+      continue;
+    }
+    h.add(t.tensor).add(static_cast<std::uint64_t>(t.rows));
+    h.add(static_cast<std::uint64_t>(t.columns));
+    h.add(std::as_bytes(std::span<const std::int32_t>(t.index)));
+  }
+  return h.hex();
+}
+
+ZOQ_BODY void mask::validate() const {
+  std::vector<std::string> names;
+  for (const tensor_mask& t : tensors) {
+    names.push_back(t.tensor);
+    require(t.rows > 0 && t.columns > 0 &&
+                t.rows <= std::numeric_limits<std::int32_t>::max() / t.columns,
+            "mask: ", t.tensor, " of ", t.rows, " x ", t.columns,
+            " has no entries or more than 2^31");
+    index_t before = -1;
+    for (std::size_t i = 0; i < t.index.size(); ++i) {
+      require(t.index[i] > before, "mask: ", t.tensor, ": index ", t.index[i], " at place ", i,
+              " does not ascend from ", before);
+      require(t.index[i] < t.rows * t.columns, "mask: ", t.tensor, ": index ", t.index[i],
+              " at place ", i, " is outside ", t.rows, " x ", t.columns);
+      before = t.index[i];
+    }
+  }
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  require(twice == names.end(), "mask: ", twice == names.end() ? "" : *twice, " comes twice");
+}
+
+ZOQ_BODY double jaccard(const mask& a, const mask& b) {
   index_t both = 0;
   for (const tensor_mask& t : a.tensors) {
     for (const tensor_mask& u : b.tensors) {
@@ -106,3 +122,5 @@ inline double jaccard(const mask& a, const mask& b) {
 }
 
 }  // namespace zoq
+
+#endif

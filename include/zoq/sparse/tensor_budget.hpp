@@ -11,16 +11,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 
 namespace zoq {
 
@@ -40,8 +35,24 @@ struct tensor_count {
 /// Counts in the order of `tensors`; their sum is k. Where all weights are 0 the entries alone count. A
 /// tensor that is full leaves the rest to the others. Throws when k is more than all entries, and on
 /// scores that are not finite.
-inline std::vector<tensor_count> tensor_budget(std::span<const tensor_score> tensors, index_t k,
-                                               double power = 1) {
+std::vector<tensor_count> tensor_budget(std::span<const tensor_score> tensors, index_t k,
+                                        double power = 1);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::vector<tensor_count> tensor_budget(std::span<const tensor_score> tensors, index_t k,
+                                                 double power) {
   index_t entries = 0;
   std::vector<double> weight;
   for (const tensor_score& t : tensors) {
@@ -110,3 +121,5 @@ inline std::vector<tensor_count> tensor_budget(std::span<const tensor_score> ten
 }
 
 }  // namespace zoq
+
+#endif

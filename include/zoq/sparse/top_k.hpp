@@ -10,10 +10,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,7 +19,6 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/sparse/mask.hpp"
 #include "zoq/sparse/tensor_budget.hpp"
 
@@ -39,59 +35,19 @@ struct top_k_options {
 };
 
 /// The scope of this name. Throws, naming the choices.
-inline scope scope_named(std::string_view name) {
-  require(name == "matrix" || name == "tensor" || name == "global", "unknown scope \"", name,
-          "\": matrix, tensor or global");
-  return name == "matrix" ? scope::matrix : name == "tensor" ? scope::tensor : scope::global;
-}
+scope scope_named(std::string_view name);
 
 /// Takes scores matrix by matrix. Memory: the result, and at most 2^20 + k candidates meanwhile.
 class top_k_selector {
  public:
   /// `entries` of all the matrices that will come. Throws unless the density is in (0, 1].
-  top_k_selector(const top_k_options& options, index_t entries)
-      : options_(options), entries_(entries) {
-    require(options.density > 0 && options.density <= 1, "density ", options.density,
-            " is outside (0, 1]");
-  }
+  top_k_selector(const top_k_options& options, index_t entries);
 
   /// scores: [rows * columns]. Throws on a NaN, naming tensor and index.
-  void add(std::string_view tensor, index_t rows, index_t columns, std::span<const float> scores) {
-    require(static_cast<index_t>(scores.size()) == rows * columns &&
-                rows <= std::numeric_limits<std::int32_t>::max() / columns,
-            "top_k: ", tensor, " has ", scores.size(), " scores for ", rows, " x ", columns);
-    const auto number = static_cast<std::int32_t>(chosen_.tensors.size());
-    chosen_.tensors.push_back({std::string(tensor), rows, columns, {}});
-    seen_ += rows * columns;
-    require(seen_ <= entries_, "top_k: ", seen_, " scores and more, ", entries_, " were announced");
-    const index_t wanted = options_.per == scope::tensor
-                               ? count_of(tensor, rows * columns)
-                               : share(options_.per == scope::matrix ? rows * columns : entries_);
-    for (std::size_t i = 0; i < scores.size(); ++i) {
-      require(!std::isnan(scores[i]), "top_k: score ", i, " of ", tensor, " is NaN");
-      const candidate next{scores[i], number, static_cast<std::int32_t>(i)};
-      if (dropped_.has_value() && !(next < *dropped_)) {
-        continue;  // as many as are wanted are better
-      }
-      candidates_.push_back(next);
-      if (candidates_.size() >= (std::size_t{1} << 20) + static_cast<std::size_t>(wanted)) {
-        keep_best(wanted);
-      }
-    }
-    keep_best(wanted);
-    if (options_.per != scope::global) {
-      hand_over();
-    }
-  }
+  void add(std::string_view tensor, index_t rows, index_t columns, std::span<const float> scores);
 
   /// The mask. The selector is used up. Throws when scores were announced that never came.
-  mask finish() {
-    require(seen_ == entries_, "top_k: ", seen_, " scores, ", entries_, " were announced");
-    if (options_.per == scope::global) {
-      hand_over();
-    }
-    return std::move(chosen_);
-  }
+  mask finish();
 
  private:
   struct candidate {
@@ -106,44 +62,14 @@ class top_k_selector {
   };
 
   // floor(density * n): the tiny excess keeps 0.001 * 1000 from falling below 1.
-  [[nodiscard]] index_t share(index_t n) const {
-    return std::min(n,
-                    static_cast<index_t>(options_.density * static_cast<double>(n) * (1 + 1e-12)));
-  }
+  [[nodiscard]] index_t share(index_t n) const;
 
   // The budget of this tensor.
-  [[nodiscard]] index_t count_of(std::string_view tensor, index_t entries) const {
-    for (const tensor_count& c : options_.counts) {
-      if (c.tensor == tensor) {
-        require(c.count >= 0 && c.count <= entries, "top_k: a budget of ", c.count, " for ", tensor,
-                " of ", entries, " entries");
-        return c.count;
-      }
-    }
-    fail("top_k: the budget has no count for ", tensor);
-  }
+  [[nodiscard]] index_t count_of(std::string_view tensor, index_t entries) const;
 
-  void keep_best(index_t k) {
-    const auto wanted = static_cast<std::size_t>(k);
-    if (candidates_.size() > wanted) {
-      std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end());
-      dropped_ = candidates_[wanted];
-      candidates_.resize(wanted);
-    }
-  }
+  void keep_best(index_t k);
 
-  void hand_over() {
-    for (const candidate& c : candidates_) {
-      chosen_.tensors[static_cast<std::size_t>(c.tensor)].index.push_back(c.index);
-    }
-    for (tensor_mask& t : chosen_.tensors) {
-      if (!std::is_sorted(t.index.begin(), t.index.end())) {
-        std::sort(t.index.begin(), t.index.end());
-      }
-    }
-    candidates_.clear();
-    dropped_.reset();
-  }
+  void hand_over();
 
   top_k_options options_;
   index_t entries_ = 0, seen_ = 0;
@@ -162,3 +88,103 @@ mask top_k(const Scores& scores, const top_k_options& options = {}) {
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY scope scope_named(std::string_view name) {
+  require(name == "matrix" || name == "tensor" || name == "global", "unknown scope \"", name,
+          "\": matrix, tensor or global");
+  return name == "matrix" ? scope::matrix : name == "tensor" ? scope::tensor : scope::global;
+}
+
+ZOQ_BODY top_k_selector::top_k_selector(const top_k_options& options, index_t entries)
+    : options_(options), entries_(entries) {
+  require(options.density > 0 && options.density <= 1, "density ", options.density,
+          " is outside (0, 1]");
+}
+
+ZOQ_BODY void top_k_selector::add(std::string_view tensor, index_t rows, index_t columns,
+                                  std::span<const float> scores) {
+  require(static_cast<index_t>(scores.size()) == rows * columns &&
+              rows <= std::numeric_limits<std::int32_t>::max() / columns,
+          "top_k: ", tensor, " has ", scores.size(), " scores for ", rows, " x ", columns);
+  const auto number = static_cast<std::int32_t>(chosen_.tensors.size());
+  chosen_.tensors.push_back({std::string(tensor), rows, columns, {}});
+  seen_ += rows * columns;
+  require(seen_ <= entries_, "top_k: ", seen_, " scores and more, ", entries_, " were announced");
+  const index_t wanted = options_.per == scope::tensor
+                             ? count_of(tensor, rows * columns)
+                             : share(options_.per == scope::matrix ? rows * columns : entries_);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    require(!std::isnan(scores[i]), "top_k: score ", i, " of ", tensor, " is NaN");
+    const candidate next{scores[i], number, static_cast<std::int32_t>(i)};
+    if (dropped_.has_value() && !(next < *dropped_)) {
+      continue;  // as many as are wanted are better
+    }
+    candidates_.push_back(next);
+    if (candidates_.size() >= (std::size_t{1} << 20) + static_cast<std::size_t>(wanted)) {
+      keep_best(wanted);
+    }
+  }
+  keep_best(wanted);
+  if (options_.per != scope::global) {
+    hand_over();
+  }
+}
+
+ZOQ_BODY mask top_k_selector::finish() {
+  require(seen_ == entries_, "top_k: ", seen_, " scores, ", entries_, " were announced");
+  if (options_.per == scope::global) {
+    hand_over();
+  }
+  return std::move(chosen_);
+}
+
+ZOQ_BODY index_t top_k_selector::share(index_t n) const {
+  return std::min(n, static_cast<index_t>(options_.density * static_cast<double>(n) * (1 + 1e-12)));
+}
+
+ZOQ_BODY index_t top_k_selector::count_of(std::string_view tensor, index_t entries) const {
+  for (const tensor_count& c : options_.counts) {
+    if (c.tensor == tensor) {
+      require(c.count >= 0 && c.count <= entries, "top_k: a budget of ", c.count, " for ", tensor,
+              " of ", entries, " entries");
+      return c.count;
+    }
+  }
+  fail("top_k: the budget has no count for ", tensor);
+}
+
+ZOQ_BODY void top_k_selector::keep_best(index_t k) {
+  const auto wanted = static_cast<std::size_t>(k);
+  if (candidates_.size() > wanted) {
+    std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end());
+    dropped_ = candidates_[wanted];
+    candidates_.resize(wanted);
+  }
+}
+
+ZOQ_BODY void top_k_selector::hand_over() {
+  for (const candidate& c : candidates_) {
+    chosen_.tensors[static_cast<std::size_t>(c.tensor)].index.push_back(c.index);
+  }
+  for (tensor_mask& t : chosen_.tensors) {
+    if (!std::is_sorted(t.index.begin(), t.index.end())) {
+      std::sort(t.index.begin(), t.index.end());
+    }
+  }
+  candidates_.clear();
+  dropped_.reset();
+}
+
+}  // namespace zoq
+
+#endif

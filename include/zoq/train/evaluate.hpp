@@ -8,15 +8,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/data/example.hpp"
 #include "zoq/estimate/total.hpp"
 #include "zoq/objective/objective.hpp"
@@ -95,14 +93,107 @@ struct scored_rows {
   double seconds = 0;               // inside the forward
 };
 
-/// Passes `rows` through the model, in micro-batches. `each(row, branch, scores, best)` is called for
-/// every row in every branch of a micro-batch, branch after branch, with its number and what was read
-/// for it; then `after(scored_rows)`, which may return false to stop. Throws, with the row's number,
-/// when a row does not suit the objective.
-template <class Pass, objective Objective, class Each, class After>
+/// Called for a row in a branch, by their numbers, with what was read for it.
+using each_row = function_ref<void(std::size_t row, std::size_t branch,
+                                   std::span<const double> scores, std::span<const token_t> best)>;
+
+namespace detail {
+
+/// A pass and an objective, as functions: so that the loops over rows are compiled once for all of them.
+struct row_reader {
+  std::size_t branches;
+  bool best;  // whether the likeliest tokens are read too
+  function_ref<void(const example&, packing&)> pack;
+  function_ref<void(const packing&, std::span<double>, std::span<token_t>)> score;
+};
+
+/// What an objective makes of a row's reads.
+struct row_judge {
+  function_ref<double(const example&, std::span<const double>, std::span<const token_t>)> loss;
+  function_ref<bool(const example&, std::span<const double>, std::span<const token_t>)> right;
+};
+
+/// As below.
+void score_rows(const row_reader& reader, std::span<const example* const> rows,
+                const evaluate_options& options, each_row each,
+                function_ref<bool(const scored_rows&)> after);
+
+/// As below.
+evaluation evaluate(const row_reader& reader, const row_judge& judge,
+                    std::span<const example* const> rows, const evaluate_options& options,
+                    function_ref<bool(const evaluation&)> after);
+
+/// Calls f with the two as one.
+template <class Pass, objective Objective, class F>
+void with_reader(Pass& pass, const branch_parts& branches, const Objective& wanted, F&& f) {
+  const auto pack = [&](const example& row, packing& batch) { wanted.pack(row, batch); };
+  const auto score = [&](const packing& batch, std::span<double> scores, std::span<token_t> best) {
+    score_batch(pass, batch, branches, scores, best);
+  };
+  f(row_reader{static_cast<std::size_t>(branches.count), needs_best(wanted), pack, score});
+}
+
+}  // namespace detail
+
+/// Passes `rows` through the model, in micro-batches. `each` is called for every row in every branch of a
+/// micro-batch, branch after branch; then `after(scored_rows)`, which may return false to stop. Throws, with
+/// the row's number, when a row does not suit the objective.
+template <class Pass, objective Objective>
 void score_rows(Pass& pass, const branch_parts& branches, const Objective& wanted,
-                std::span<const example* const> rows, const evaluate_options& options, Each&& each,
-                After&& after) {
+                std::span<const example* const> rows, const evaluate_options& options,
+                each_row each, function_ref<bool(const scored_rows&)> after) {
+  detail::with_reader(pass, branches, wanted, [&](const detail::row_reader& reader) {
+    detail::score_rows(reader, rows, options, each, after);
+  });
+}
+
+/// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called
+/// with the evaluation so far, for progress; it may return false to stop early. Throws,
+/// with the row's number, when a row does not suit the objective, and `loss_error` when its loss is not
+/// finite.
+template <class Pass, objective Objective>
+evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
+                    std::span<const example* const> rows, const evaluate_options& options,
+                    function_ref<bool(const evaluation&)> after) {
+  const auto loss = [&](const example& row, std::span<const double> scores,
+                        std::span<const token_t> best) {
+    return loss_of(wanted, row, scores, best);
+  };
+  const auto right = [&](const example& row, std::span<const double> scores,
+                         std::span<const token_t> best) {
+    if constexpr (choosing_objective<Objective>) {
+      return choice_of(wanted, row, scores, best) == row.answer;
+    } else {
+      return false;
+    }
+  };
+  evaluation out;
+  detail::with_reader(pass, branches, wanted, [&](const detail::row_reader& reader) {
+    out = detail::evaluate(reader, {loss, right}, rows, options, after);
+  });
+  return out;
+}
+
+/// The same, without `after`.
+template <class Pass, objective Objective>
+evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
+                    std::span<const example* const> rows, const evaluate_options& options = {}) {
+  return evaluate(pass, branches, wanted, rows, options, [](const evaluation&) { return true; });
+}
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <chrono>
+#include <cmath>
+
+namespace zoq::detail {
+
+ZOQ_BODY void score_rows(const row_reader& reader, std::span<const example* const> rows,
+                         const evaluate_options& options, each_row each,
+                         function_ref<bool(const scored_rows&)> after) {
+  const std::size_t count = reader.branches;
   packing batch;
   std::vector<double> scores;
   std::vector<token_t> best;
@@ -114,12 +205,12 @@ void score_rows(Pass& pass, const branch_parts& branches, const Objective& wante
     while (next < rows.size()) {
       const packing::sizes before = batch.size();
       try {
-        wanted.pack(*rows[next], batch);
+        reader.pack(*rows[next], batch);
       } catch (const error& e) {
         fail("row ", options.number_of(next), ": ", e.what());
       }
       const bool full =
-          batch.rows() * branches.count > options.stacked_rows ||
+          batch.rows() * static_cast<index_t>(count) > options.stacked_rows ||
           (options.batch_rows > 0 && static_cast<index_t>(next - done.first) >= options.batch_rows);
       if (next > done.first && full) {
         batch.cut(before);
@@ -132,13 +223,12 @@ void score_rows(Pass& pass, const branch_parts& branches, const Objective& wante
     done.last = next;
 
     const std::size_t reads = batch.reads.size();
-    const auto count = static_cast<std::size_t>(branches.count);
     scores.assign(reads * count, 0.0);
-    best.assign(needs_best(wanted) ? reads * count : 0, 0);
+    best.assign(reader.best ? reads * count : 0, 0);
     const auto start = std::chrono::steady_clock::now();
-    score_batch(pass, batch, branches, scores, best);
+    reader.score(batch, scores, best);
     done.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    done.tokens = batch.rows() * branches.count;
+    done.tokens = batch.rows() * static_cast<index_t>(count);
 
     for (std::size_t b = 0; b < count; ++b) {
       for (std::size_t r = done.first; r < done.last; ++r) {
@@ -149,52 +239,40 @@ void score_rows(Pass& pass, const branch_parts& branches, const Objective& wante
              best.empty() ? likeliest : likeliest.subspan(b * reads + from, n));
       }
     }
-    if (!after(std::as_const(done))) {
+    if (!after(done)) {
       return;
     }
   }
 }
 
-/// Evaluates `rows` at all of the branches. `pass` is a model's forward pass. `after` is called
-/// with the evaluation so far, for progress; it may return false to stop early. Throws,
-/// with the row's number, when a row does not suit the objective, and `loss_error` when its loss is not
-/// finite.
-template <class Pass, objective Objective, class After>
-evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
-                    std::span<const example* const> rows, const evaluate_options& options,
-                    After&& after) {
+ZOQ_BODY evaluation evaluate(const row_reader& reader, const row_judge& judge,
+                             std::span<const example* const> rows, const evaluate_options& options,
+                             function_ref<bool(const evaluation&)> after) {
   evaluation out;
-  out.branch.resize(static_cast<std::size_t>(branches.count));
+  out.branch.resize(reader.branches);
   score_rows(
-      pass, branches, wanted, rows, options,
+      reader, rows, options,
       [&](std::size_t r, std::size_t b, std::span<const double> scores,
           std::span<const token_t> best) {
-        const double loss = loss_of(wanted, *rows[r], scores, best);
+        const double loss = judge.loss(*rows[r], scores, best);
         if (!std::isfinite(loss)) {
           throw loss_error(
               text("row ", options.number_of(r), ", branch ", b, ": the loss is ", loss));
         }
         out.branch[b].add(loss);
-        if constexpr (choosing_objective<Objective>) {
-          if (b == 0 && choice_of(wanted, *rows[r], scores, best) == rows[r]->answer) {
-            ++out.right;
-          }
+        if (b == 0 && judge.right(*rows[r], scores, best)) {
+          ++out.right;
         }
       },
       [&](const scored_rows& done) {
         out.seconds += done.seconds;
         out.tokens += done.tokens;
         out.rows = static_cast<index_t>(done.last);
-        return after(std::as_const(out));
+        return after(out);
       });
   return out;
 }
 
-/// The same, without `after`.
-template <class Pass, objective Objective>
-evaluation evaluate(Pass& pass, const branch_parts& branches, const Objective& wanted,
-                    std::span<const example* const> rows, const evaluate_options& options = {}) {
-  return evaluate(pass, branches, wanted, rows, options, [](const evaluation&) { return true; });
-}
+}  // namespace zoq::detail
 
-}  // namespace zoq
+#endif

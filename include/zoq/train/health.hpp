@@ -24,12 +24,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <optional>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 
 namespace zoq {
 
@@ -46,41 +43,18 @@ struct health_options {
 class run_health {
  public:
   /// Throws on options that make no sense.
-  explicit run_health(const health_options& options = {}) : o_(options) {
-    require(std::isfinite(o_.noise) && o_.noise >= 0, "health: the noise is ", o_.noise);
-    require(std::isfinite(o_.divergence) && o_.divergence >= 0, "health: divergence is ",
-            o_.divergence, ", wanted a finite number of at least 0");
-    require(o_.window >= 1 && o_.patience >= 1, "health: window and patience must be positive");
-  }
+  explicit run_health(const health_options& options = {});
 
   /// Of one step, from step_result::difference; none where the noise is not known.
-  [[nodiscard]] std::optional<double> signal_to_noise(double difference) const {
-    return o_.noise > 0 ? std::optional(difference / (std::sqrt(2.0) * o_.noise)) : std::nullopt;
-  }
+  [[nodiscard]] std::optional<double> signal_to_noise(double difference) const;
 
   /// One step: its loss and its figure, also those of steps that an earlier process took.
-  void note(double loss, const std::optional<double>& figure) {
-    ++steps_;
-    const auto seen = static_cast<double>(std::min(steps_, o_.window));
-    recent_ += (loss - recent_) / seen;
-    if (steps_ <= o_.window) {
-      first_ = recent_;
-    }
-    above_ = recent_ > limit() ? above_ + 1 : 0;
-    if (figure.has_value()) {
-      ++figures_;
-      square_ += (*figure * *figure - square_) / static_cast<double>(std::min(figures_, o_.window));
-    }
-  }
+  void note(double loss, const std::optional<double>& figure);
 
   /// Root of the running mean of squares; none before there is one.
-  [[nodiscard]] std::optional<double> signal_to_noise() const {
-    return figures_ > 0 ? std::optional(std::sqrt(square_)) : std::nullopt;
-  }
+  [[nodiscard]] std::optional<double> signal_to_noise() const;
   /// The estimates of the last `window` steps are mostly rounding.
-  [[nodiscard]] bool noisy() const {
-    return figures_ >= o_.window && square_ < o_.least_signal * o_.least_signal;
-  }
+  [[nodiscard]] bool noisy() const;
 
   /// The running mean of losses.
   [[nodiscard]] double loss() const { return recent_; }
@@ -92,7 +66,7 @@ class run_health {
   }
 
  private:
-  [[nodiscard]] double limit() const { return o_.divergence * std::fmax(first_, 1.0); }
+  [[nodiscard]] double limit() const;
 
   health_options o_;
   index_t steps_ = 0, figures_ = 0;
@@ -101,3 +75,51 @@ class run_health {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cmath>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY run_health::run_health(const health_options& options) : o_(options) {
+  require(std::isfinite(o_.noise) && o_.noise >= 0, "health: the noise is ", o_.noise);
+  require(std::isfinite(o_.divergence) && o_.divergence >= 0, "health: divergence is ",
+          o_.divergence, ", wanted a finite number of at least 0");
+  require(o_.window >= 1 && o_.patience >= 1, "health: window and patience must be positive");
+}
+
+ZOQ_BODY std::optional<double> run_health::signal_to_noise(double difference) const {
+  return o_.noise > 0 ? std::optional(difference / (std::sqrt(2.0) * o_.noise)) : std::nullopt;
+}
+
+ZOQ_BODY void run_health::note(double loss, const std::optional<double>& figure) {
+  ++steps_;
+  const auto seen = static_cast<double>(std::min(steps_, o_.window));
+  recent_ += (loss - recent_) / seen;
+  if (steps_ <= o_.window) {
+    first_ = recent_;
+  }
+  above_ = recent_ > limit() ? above_ + 1 : 0;
+  if (figure.has_value()) {
+    ++figures_;
+    square_ += (*figure * *figure - square_) / static_cast<double>(std::min(figures_, o_.window));
+  }
+}
+
+ZOQ_BODY std::optional<double> run_health::signal_to_noise() const {
+  return figures_ > 0 ? std::optional(std::sqrt(square_)) : std::nullopt;
+}
+
+ZOQ_BODY bool run_health::noisy() const {
+  return figures_ >= o_.window && square_ < o_.least_signal * o_.least_signal;
+}
+
+ZOQ_BODY double run_health::limit() const { return o_.divergence * std::fmax(first_, 1.0); }
+
+}  // namespace zoq
+
+#endif

@@ -18,27 +18,8 @@
 namespace zoq {
 
 /// The point that a query names: origin + scale * shape * z(seed), on the host.
-inline std::vector<float> point_of(const query& q, std::span<const float> values,
-                                   const any_direction& direction, const value_order& order) {
-  std::vector<float> x(values.begin(), values.end());
-  if (q.origin != nullptr) {
-    x.assign(q.origin, q.origin + values.size());
-  }
-  std::visit(
-      [&](const auto& z) {
-        const auto field = z.at(q.seed, order);
-        for (std::size_t i = 0; i < x.size(); ++i) {
-          const double noise =
-              four_of(field, order.key, static_cast<index_t>(x.size()), static_cast<index_t>(i / 4))
-                  .at[i % 4];
-          const double step =
-              q.scale * (q.shape == nullptr ? 1.0 : static_cast<double>(q.shape[i]));
-          x[i] = static_cast<float>(static_cast<double>(x[i]) + step * noise);
-        }
-      },
-      direction);
-  return x;
-}
+std::vector<float> point_of(const query& q, std::span<const float> values,
+                            const any_direction& direction, const value_order& order);
 
 /// Moves `x` [n] downhill of `loss(std::span<const float>) -> double`, in place. Returns the last
 /// step's result. `tensors` says which stretches of x are matrices, for directions of low rank; none:
@@ -66,3 +47,33 @@ step_result minimize(const X& exec, std::span<float> x, Loss&& loss, const Estim
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY std::vector<float> point_of(const query& q, std::span<const float> values,
+                                     const any_direction& direction, const value_order& order) {
+  std::vector<float> x(values.begin(), values.end());
+  if (q.origin != nullptr) {
+    x.assign(q.origin, q.origin + values.size());
+  }
+  std::visit(
+      [&](const auto& z) {
+        const auto field = z.at(q.seed, order);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          const double noise =
+              four_of(field, order.key, static_cast<index_t>(x.size()), static_cast<index_t>(i / 4))
+                  .at[i % 4];
+          const double step =
+              q.scale * (q.shape == nullptr ? 1.0 : static_cast<double>(q.shape[i]));
+          x[i] = static_cast<float>(static_cast<double>(x[i]) + step * noise);
+        }
+      },
+      direction);
+  return x;
+}
+
+}  // namespace zoq
+
+#endif

@@ -12,8 +12,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -81,7 +79,26 @@ struct memory_plan {
 };
 
 /// k at this density of each linear matrix, rounded down as top_k does.
-[[nodiscard]] inline index_t planned_places(const llama_config& c, double density) {
+[[nodiscard]] index_t planned_places(const llama_config& c, double density);
+
+/// The peak memory of tuning a sparse view of a model: the host's, or that of the device of a run on
+/// one. Throws on a request that makes no sense. Cost: none to speak of.
+[[nodiscard]] memory_plan plan_tuning(const llama_config& c, const llama_weights& weights,
+                                      const plan_request& how);
+
+/// Throws when the plan's total is above `budget` bytes, naming both and the largest parts.
+void require_fits(const memory_plan& plan, index_t budget);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+
+namespace zoq {
+
+ZOQ_BODY index_t planned_places(const llama_config& c, double density) {
   require(density > 0 && density <= 1, "plan: density ", density, " is outside (0, 1]");
   index_t k = 0;
   for (const expected_tensor& m : layer_matrices(c)) {
@@ -94,12 +111,12 @@ struct memory_plan {
 namespace detail {
 
 // The longest row of data.
-inline index_t longest_of(const plan_request& how) { return std::max(how.longest, how.length); }
+ZOQ_BODY index_t longest_of(const plan_request& how) { return std::max(how.longest, how.length); }
 
 // The largest pass over `rows` rows of data, as evaluate() cuts them. Rows of one length fill it
 // whole; of rows that differ some fill it to the limit.
-inline pass_shape largest_pass(const plan_request& how, index_t rows, index_t branches,
-                               bool pairs) {
+ZOQ_BODY pass_shape largest_pass(const plan_request& how, index_t rows, index_t branches,
+                                 bool pairs) {
   const index_t longest = longest_of(how);
   const index_t after = how.options * (how.option_tokens - 1);  // rows behind the prompt's
   const index_t limit = how.limits.stacked_rows / branches;
@@ -117,8 +134,8 @@ inline pass_shape largest_pass(const plan_request& how, index_t rows, index_t br
 }
 
 // The passes that answer these queries on a batch, in the runs that the trainer cuts them into.
-inline void add_passes(const plan_request& how, std::span<const query> asked,
-                       std::vector<pass_shape>& passes) {
+ZOQ_BODY void add_passes(const plan_request& how, std::span<const query> asked,
+                         std::vector<pass_shape>& passes) {
   const auto most = static_cast<std::size_t>(how.limits.stacked_branches);
   while (!asked.empty()) {
     const std::size_t n = evaluated_together(asked, most);
@@ -129,14 +146,14 @@ inline void add_passes(const plan_request& how, std::span<const query> asked,
 }
 
 // All passes of a step.
-inline std::vector<pass_shape> passes_of_step(const plan_request& how) {
+ZOQ_BODY std::vector<pass_shape> passes_of_step(const plan_request& how) {
   std::vector<pass_shape> out;
   for_each_round(how.estimator, [&](std::span<const query> asked) { add_passes(how, asked, out); });
   return out;
 }
 
 // The model: in its mapped file, or as a device keeps it.
-inline std::vector<memory_part> weight_parts(const llama_weights& w, const plan_request& how) {
+ZOQ_BODY std::vector<memory_part> weight_parts(const llama_weights& w, const plan_request& how) {
   const bool device = how.device.has_value();
   const char* where = device ? "a copy, packed" : "in the mapped file";
   return {{"linear weights", w.linear, where},
@@ -146,8 +163,8 @@ inline std::vector<memory_part> weight_parts(const llama_weights& w, const plan_
 }
 
 // What the executor keeps for the products of a pass.
-inline std::vector<memory_part> workspaces_of(const llama_config& c, const pass_shape& pass,
-                                              const plan_request& how) {
+ZOQ_BODY std::vector<memory_part> workspaces_of(const llama_config& c, const pass_shape& pass,
+                                                const plan_request& how) {
   if (how.device.has_value()) {
     return device_workspaces(c, pass, how.products, *how.device);
   }
@@ -156,13 +173,15 @@ inline std::vector<memory_part> workspaces_of(const llama_config& c, const pass_
 }
 
 // What the tokenizer keeps: a string for each token, a node and its bucket for each merge.
-inline index_t tokenizer_bytes(index_t tokens, index_t merges) { return tokens * 32 + merges * 44; }
+ZOQ_BODY index_t tokenizer_bytes(index_t tokens, index_t merges) {
+  return tokens * 32 + merges * 44;
+}
 
 // What it gives back to the heap once the merges are read: a node and its bucket for each token.
-inline index_t tokenizer_scratch(index_t tokens) { return tokens * 56; }
+ZOQ_BODY index_t tokenizer_scratch(index_t tokens) { return tokens * 56; }
 
 // Rows as tokens: an `example` in a vector that has grown, its prompt, and its continuations.
-inline index_t row_bytes(const plan_request& how) {
+ZOQ_BODY index_t row_bytes(const plan_request& how) {
   constexpr index_t block = 16;  // what the heap adds, rounding included
   const auto row = static_cast<index_t>(2 * sizeof(example));
   const auto list = static_cast<index_t>(sizeof(std::vector<token_t>));
@@ -170,7 +189,7 @@ inline index_t row_bytes(const plan_request& how) {
          how.options * (list + 2 * block);
 }
 
-inline void validate(const llama_config& c, const plan_request& how) {
+ZOQ_BODY void validate(const llama_config& c, const plan_request& how) {
   require(how.batch_size > 0 && how.length > 0 && how.options > 0 && how.option_tokens > 0,
           "plan: batch size, length, options and their tokens must be positive");
   constexpr index_t most = index_t{1} << 31;  // products of two stay below 2^62
@@ -191,10 +210,8 @@ inline void validate(const llama_config& c, const plan_request& how) {
 
 }  // namespace detail
 
-/// The peak memory of tuning a sparse view of a model: the host's, or that of the device of a run on
-/// one. Throws on a request that makes no sense. Cost: none to speak of.
-[[nodiscard]] inline memory_plan plan_tuning(const llama_config& c, const llama_weights& weights,
-                                             const plan_request& how) {
+ZOQ_BODY memory_plan plan_tuning(const llama_config& c, const llama_weights& weights,
+                                 const plan_request& how) {
   c.validate("plan");
   detail::validate(c, how);
   memory_plan out;
@@ -267,8 +284,7 @@ inline void validate(const llama_config& c, const plan_request& how) {
   return out;
 }
 
-/// Throws when the plan's total is above `budget` bytes, naming both and the largest parts.
-inline void require_fits(const memory_plan& plan, index_t budget) {
+ZOQ_BODY void require_fits(const memory_plan& plan, index_t budget) {
   const index_t total = plan.total();
   if (total <= budget) {
     return;
@@ -288,3 +304,5 @@ inline void require_fits(const memory_plan& plan, index_t budget) {
 }
 
 }  // namespace zoq
+
+#endif

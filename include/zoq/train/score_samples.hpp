@@ -46,7 +46,15 @@ struct score_samples {
 };
 
 /// Every window as a row of running text. Windows have at least two tokens.
-inline score_samples samples_of_text(std::vector<std::vector<token_t>> windows) {
+score_samples samples_of_text(std::vector<std::vector<token_t>> windows);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY score_samples samples_of_text(std::vector<std::vector<token_t>> windows) {
   score_samples out{std::move(windows), {}, next_token{}};
   for (const auto& window : out.windows) {
     example row;
@@ -58,3 +66,5 @@ inline score_samples samples_of_text(std::vector<std::vector<token_t>> windows) 
 }
 
 }  // namespace zoq
+
+#endif

@@ -8,16 +8,13 @@
 #pragma once
 
 #include <concepts>
-#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <limits>
 #include <span>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/estimate/total.hpp"
 
 namespace zoq {
@@ -49,11 +46,22 @@ struct own_part {
   /// The first of its own.
   index_t first = 0, last = 0;  // behind the last of its own
 };
+/// The part of n things that is the process' of this rank, among `size`.
+constexpr own_part own_part_of(index_t n, index_t size, index_t rank) {
+  return {n * rank / size, n * (rank + 1) / size};
+}
 /// This process' own part of n things.
 template <team T>
 own_part part_of(const T& t, index_t n) {
-  return {n * t.rank() / t.size(), n * (t.rank() + 1) / t.size()};
+  return own_part_of(n, t.size(), t.rank());
 }
+
+namespace detail {
+/// As below, of `count` processes.
+void unite(index_t count, function_ref<void(std::span<std::int64_t>)> add_up,
+           std::span<total> totals, index_t rows, std::string wrong, std::uint64_t step,
+           std::uint64_t settings);
+}  // namespace detail
 
 /// Adds up what all processes found for a step's points: `rows` losses for each of `totals`. `wrong` says
 /// that this one failed, and is empty where it did not: when one fails all throw, the others saying that they
@@ -62,12 +70,32 @@ own_part part_of(const T& t, index_t n) {
 template <team T>
 void unite(const T& t, std::span<total> totals, index_t rows, std::string wrong, std::uint64_t step,
            std::uint64_t settings) {
-  const auto size = static_cast<std::uint64_t>(t.size());
+  detail::unite(
+      t.size(), [&](std::span<std::int64_t> numbers) { t.add_up(numbers); }, totals, rows,
+      std::move(wrong), step, settings);
+}
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <cstdlib>
+#include <limits>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq::detail {
+
+ZOQ_BODY void unite(index_t count, function_ref<void(std::span<std::int64_t>)> add_up,
+                    std::span<total> totals, index_t rows, std::string wrong, std::uint64_t step,
+                    std::uint64_t settings) {
+  const auto size = static_cast<std::uint64_t>(count);
   std::vector<std::int64_t> sent;
   std::int64_t weight = 0;
   for (const total& one : totals) {
-    if (std::abs(one.units) > std::numeric_limits<std::int64_t>::max() / t.size() &&
-        wrong.empty()) {
+    if (std::abs(one.units) > std::numeric_limits<std::int64_t>::max() / count && wrong.empty()) {
       wrong = "a sum of losses overflows";
     }
     sent.push_back(one.units);
@@ -76,7 +104,7 @@ void unite(const T& t, std::span<total> totals, index_t rows, std::string wrong,
   // What would differ on a process that is at another step, or of another run: sums modulo 2^64.
   sent.insert(sent.end(), {weight, wrong.empty() ? 0 : 1, static_cast<std::int64_t>(step),
                            static_cast<std::int64_t>(settings)});
-  t.add_up(sent);
+  add_up(sent);
   const std::size_t n = totals.size();
   require(wrong.empty(), wrong);
   require(sent[n + 1] == 0, "another process failed, and says why");
@@ -90,4 +118,6 @@ void unite(const T& t, std::span<total> totals, index_t rows, std::string wrong,
   }
 }
 
-}  // namespace zoq
+}  // namespace zoq::detail
+
+#endif

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -40,10 +39,7 @@ struct dense_settings {
     f("roles", self.roles);
   }
   /// Whether tensors of this role are tuned.
-  [[nodiscard]] bool holds(tensor_role role) const {
-    const std::string list = "+" + roles + "+";
-    return roles == "all" || list.find("+" + std::string(name_of(role)) + "+") != std::string::npos;
-  }
+  [[nodiscard]] bool holds(tensor_role role) const;
 };
 
 /// An offset on every weight of the selected tensors, in the order of the model.
@@ -113,3 +109,18 @@ class dense_layout {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <utility>
+
+namespace zoq {
+
+ZOQ_BODY bool dense_settings::holds(tensor_role role) const {
+  const std::string list = "+" + roles + "+";
+  return roles == "all" || list.find("+" + std::string(name_of(role)) + "+") != std::string::npos;
+}
+
+}  // namespace zoq
+
+#endif

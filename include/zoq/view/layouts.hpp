@@ -170,31 +170,7 @@ struct view_traits {
 };
 
 /// Those of a view; of a subspace those of the view that it moves, but its values are one row.
-inline view_traits traits_of(const any_view& how) {
-  return std::visit(
-      []<class S>(const S& settings) {
-        view_traits out;
-        if constexpr (requires { S::tunes_places; }) {
-          out.tunes_places = S::tunes_places;
-        }
-        if constexpr (requires { S::chooses_tensors; }) {
-          out.chooses_tensors = S::chooses_tensors;
-        }
-        if constexpr (requires { S::begins_as_tokens; }) {
-          out.begins_as_tokens = S::begins_as_tokens;
-        }
-        if constexpr (requires { S::has_matrices; }) {
-          out.has_matrices = S::has_matrices;
-        }
-        if constexpr (std::is_same_v<S, subspace_settings>) {
-          out = std::visit([](const auto& inner) { return traits_of(any_view(inner)); },
-                           settings.inner);
-          out.has_matrices = false;
-        }
-        return out;
-      },
-      how);
-}
+view_traits traits_of(const any_view& how);
 
 /// The layout of any view but subspace.
 template <executor X>
@@ -220,3 +196,37 @@ any_layout<X> layout_of(const X& exec, const any_view& how, const view_target& t
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY view_traits traits_of(const any_view& how) {
+  return std::visit(
+      []<class S>(const S& settings) {
+        view_traits out;
+        if constexpr (requires { S::tunes_places; }) {
+          out.tunes_places = S::tunes_places;
+        }
+        if constexpr (requires { S::chooses_tensors; }) {
+          out.chooses_tensors = S::chooses_tensors;
+        }
+        if constexpr (requires { S::begins_as_tokens; }) {
+          out.begins_as_tokens = S::begins_as_tokens;
+        }
+        if constexpr (requires { S::has_matrices; }) {
+          out.has_matrices = S::has_matrices;
+        }
+        if constexpr (std::is_same_v<S, subspace_settings>) {
+          out = std::visit([](const auto& inner) { return traits_of(any_view(inner)); },
+                           settings.inner);
+          out.has_matrices = false;
+        }
+        return out;
+      },
+      how);
+}
+
+}  // namespace zoq
+
+#endif

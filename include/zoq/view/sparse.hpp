@@ -35,15 +35,7 @@
 namespace zoq {
 
 /// Each matrix of a mask as one row of values, in the mask's order: what a replay needs to know.
-inline std::vector<extent> extents_of(const mask& places) {
-  std::vector<extent> out;
-  index_t first = 0;
-  for (const tensor_mask& m : places.tensors) {
-    out.push_back({first, 1, static_cast<index_t>(m.index.size())});
-    first += out.back().columns;
-  }
-  return out;
-}
+std::vector<extent> extents_of(const mask& places);
 
 /// In text: `sparse` or `sparse:by_place=true`.
 struct sparse_settings {
@@ -219,3 +211,21 @@ laid_out_view<X, sparse_layout<X>> sparse_view(const X& exec, std::span<const mo
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY std::vector<extent> extents_of(const mask& places) {
+  std::vector<extent> out;
+  index_t first = 0;
+  for (const tensor_mask& m : places.tensors) {
+    out.push_back({first, 1, static_cast<index_t>(m.index.size())});
+    first += out.back().columns;
+  }
+  return out;
+}
+
+}  // namespace zoq
+
+#endif

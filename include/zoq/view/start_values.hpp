@@ -6,14 +6,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <span>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/ops/tensors.hpp"
+
+namespace zoq {
+
+/// n normal values of this deviation; `number` names a tensor, so that tensors have fields of their own
+/// whichever others are there.
+std::vector<float> normal_values(seed_t seed, index_t number, index_t n, double deviation);
+
+/// The tokens that a prompt of `rows` rows begins as: those given, again and again, or random ones.
+/// Throws on a token outside the vocabulary.
+std::vector<token_t> prompt_tokens(std::span<const token_t> given, index_t rows, index_t vocabulary,
+                                   seed_t seed);
+
+/// The rows of these tokens, decoded: [tokens, C]. `table` lies in host memory.
+std::vector<float> embedded(const model_tensor& table, std::span<const token_t> tokens);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <cstdint>
+
+#include "zoq/core/error.hpp"
 #include "zoq/quant/packed_view.hpp"
 #include "zoq/random/gaussian.hpp"
 #include "zoq/random/philox.hpp"
@@ -21,9 +41,8 @@
 
 namespace zoq {
 
-/// n normal values of this deviation; `number` names a tensor, so that tensors have fields of their own
-/// whichever others are there.
-inline std::vector<float> normal_values(seed_t seed, index_t number, index_t n, double deviation) {
+ZOQ_BODY std::vector<float> normal_values(seed_t seed, index_t number, index_t n,
+                                          double deviation) {
   const gaussian::field_type z{
       derive_seed(seed, purpose::start_values, static_cast<std::uint64_t>(number))};
   std::vector<float> out(static_cast<std::size_t>(n));
@@ -37,10 +56,8 @@ inline std::vector<float> normal_values(seed_t seed, index_t number, index_t n, 
   return out;
 }
 
-/// The tokens that a prompt of `rows` rows begins as: those given, again and again, or random ones.
-/// Throws on a token outside the vocabulary.
-inline std::vector<token_t> prompt_tokens(std::span<const token_t> given, index_t rows,
-                                          index_t vocabulary, seed_t seed) {
+ZOQ_BODY std::vector<token_t> prompt_tokens(std::span<const token_t> given, index_t rows,
+                                            index_t vocabulary, seed_t seed) {
   const seed_t own = derive_seed(seed, purpose::start_values, ~std::uint64_t{0});
   std::vector<token_t> out;
   for (index_t i = 0; i < rows; ++i) {
@@ -56,8 +73,7 @@ inline std::vector<token_t> prompt_tokens(std::span<const token_t> given, index_
   return out;
 }
 
-/// The rows of these tokens, decoded: [tokens, C]. `table` lies in host memory.
-inline std::vector<float> embedded(const model_tensor& table, std::span<const token_t> tokens) {
+ZOQ_BODY std::vector<float> embedded(const model_tensor& table, std::span<const token_t> tokens) {
   const index_t columns = table.weight.columns();
   std::vector<float> out(tokens.size() * static_cast<std::size_t>(columns));
   table.weight.visit([&](const auto& packed) {
@@ -69,3 +85,5 @@ inline std::vector<float> embedded(const model_tensor& table, std::span<const to
 }
 
 }  // namespace zoq
+
+#endif

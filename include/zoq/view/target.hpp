@@ -8,15 +8,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <charconv>
-#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/sparse/mask.hpp"
 
@@ -32,34 +29,70 @@ struct tensor_selection {
   /// Whether there is no range: tensors of no layer are held too.
   [[nodiscard]] bool every_layer() const { return first_layer <= 0 && last_layer < 0; }
   /// Whether the tensor of this name is one of them.
-  [[nodiscard]] bool holds(std::string_view tensor) const {
-    for (const std::string& part : exclude) {
-      if (tensor.find(part) != tensor.npos) {
-        return false;
-      }
-    }
-    const index_t layer = layer_of(tensor);
-    return every_layer() || (layer >= first_layer && (last_layer < 0 || layer <= last_layer));
-  }
+  [[nodiscard]] bool holds(std::string_view tensor) const;
   /// As `select` reads it: "4-11", or nothing.
-  [[nodiscard]] std::string layers_text() const {
-    return every_layer()    ? std::string()
-           : last_layer < 0 ? text(first_layer, "-")
-                            : text(first_layer, "-", last_layer);
-  }
+  [[nodiscard]] std::string layers_text() const;
   /// As `select` reads it: parts of names, by commas.
-  [[nodiscard]] std::string exclude_text() const {
-    std::string out;
-    for (const std::string& part : exclude) {
-      out += (out.empty() ? "" : ",") + part;
-    }
-    return out;
-  }
+  [[nodiscard]] std::string exclude_text() const;
 };
 
 /// layers: "4-11", "4-" or "4", all of them when empty; exclude: parts of names, by commas. Throws,
 /// naming the text, when that is no range.
-inline tensor_selection select(std::string_view layers, std::string_view exclude = {}) {
+tensor_selection select(std::string_view layers, std::string_view exclude = {});
+
+/// A mask's matrices that are selected.
+mask restricted(const mask& places, const tensor_selection& selection);
+
+/// What a layout reads when it is made. Owns no tensors and no mask.
+struct view_target {
+  std::span<const model_tensor> tensors;  // valid while a layout is made
+  tensor_selection selection = {};        // of the tensors; all at first
+  const mask* places = nullptr;           // of a sparse or hybrid view
+  std::vector<token_t> tokens = {};       // that a prompt begins as; none: random ones
+  std::vector<index_t> key_columns = {};  // K * D of every layer, of a prefix
+
+  /// Throws, naming `view`, when no matrix of a linear layer is selected.
+  void require_linear(std::string_view view) const;
+  /// The table of token embeddings. Throws, naming `view`, when there is none.
+  [[nodiscard]] const model_tensor& embedding(std::string_view view) const;
+};
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <charconv>
+#include <cstddef>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY bool tensor_selection::holds(std::string_view tensor) const {
+  for (const std::string& part : exclude) {
+    if (tensor.find(part) != tensor.npos) {
+      return false;
+    }
+  }
+  const index_t layer = layer_of(tensor);
+  return every_layer() || (layer >= first_layer && (last_layer < 0 || layer <= last_layer));
+}
+
+ZOQ_BODY std::string tensor_selection::layers_text() const {
+  return every_layer()    ? std::string()
+         : last_layer < 0 ? text(first_layer, "-")
+                          : text(first_layer, "-", last_layer);
+}
+
+ZOQ_BODY std::string tensor_selection::exclude_text() const {
+  std::string out;
+  for (const std::string& part : exclude) {
+    out += (out.empty() ? "" : ",") + part;
+  }
+  return out;
+}
+
+ZOQ_BODY tensor_selection select(std::string_view layers, std::string_view exclude) {
   tensor_selection out;
   if (!layers.empty()) {
     const std::size_t dash = layers.find('-');
@@ -88,8 +121,7 @@ inline tensor_selection select(std::string_view layers, std::string_view exclude
   return out;
 }
 
-/// A mask's matrices that are selected.
-inline mask restricted(const mask& places, const tensor_selection& selection) {
+ZOQ_BODY mask restricted(const mask& places, const tensor_selection& selection) {
   mask out{{}, places.model_hash, places.about};
   for (const tensor_mask& t : places.tensors) {
     if (selection.holds(t.tensor)) {
@@ -99,33 +131,25 @@ inline mask restricted(const mask& places, const tensor_selection& selection) {
   return out;
 }
 
-/// What a layout reads when it is made. Owns no tensors and no mask.
-struct view_target {
-  std::span<const model_tensor> tensors;  // valid while a layout is made
-  tensor_selection selection = {};        // of the tensors; all at first
-  const mask* places = nullptr;           // of a sparse or hybrid view
-  std::vector<token_t> tokens = {};       // that a prompt begins as; none: random ones
-  std::vector<index_t> key_columns = {};  // K * D of every layer, of a prefix
+ZOQ_BODY void view_target::require_linear(std::string_view view) const {
+  for (const model_tensor& t : tensors) {
+    if (t.role == tensor_role::linear && selection.holds(t.name)) {
+      return;
+    }
+  }
+  fail(view, ": no matrix of a linear layer is selected (layers \"", selection.layers_text(),
+       "\", exclude \"", selection.exclude_text(), "\")");
+}
 
-  /// Throws, naming `view`, when no matrix of a linear layer is selected.
-  void require_linear(std::string_view view) const {
-    for (const model_tensor& t : tensors) {
-      if (t.role == tensor_role::linear && selection.holds(t.name)) {
-        return;
-      }
+ZOQ_BODY const model_tensor& view_target::embedding(std::string_view view) const {
+  for (const model_tensor& t : tensors) {
+    if (t.role == tensor_role::embedding) {
+      return t;
     }
-    fail(view, ": no matrix of a linear layer is selected (layers \"", selection.layers_text(),
-         "\", exclude \"", selection.exclude_text(), "\")");
   }
-  /// The table of token embeddings. Throws, naming `view`, when there is none.
-  [[nodiscard]] const model_tensor& embedding(std::string_view view) const {
-    for (const model_tensor& t : tensors) {
-      if (t.role == tensor_role::embedding) {
-        return t;
-      }
-    }
-    fail(view, ": the model has no embedding");
-  }
-};
+  fail(view, ": the model has no embedding");
+}
 
 }  // namespace zoq
+
+#endif

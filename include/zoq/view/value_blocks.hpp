@@ -11,7 +11,6 @@
 
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -22,43 +21,16 @@ namespace zoq {
 class value_blocks {
  public:
   /// Returns the first value's place among all.
-  index_t add(std::string name, index_t rows, index_t columns) {
-    const index_t first = size_;
-    extents_.push_back({first, rows, columns});
-    numbers_.push_back(size_ + skipped_);
-    names_.push_back(std::move(name));
-    size_ += rows * columns;
-    return first;
-  }
+  index_t add(std::string name, index_t rows, index_t columns);
   /// All blocks of another, behind these.
-  void add(const value_blocks& other) {
-    const index_t first = size_ + skipped_;
-    for (std::size_t i = 0; i < other.extents_.size(); ++i) {
-      skipped_ = first + other.numbers_[i] - size_;
-      add(other.names_[i], other.extents_[i].rows, other.extents_[i].columns);
-    }
-    skipped_ = first + other.size_ + other.skipped_ - size_;
-  }
+  void add(const value_blocks& other);
   /// n values that are left out here.
   void skip(index_t n) { skipped_ += n; }
   /// Gives every value of the last block a number of its own. Either all blocks have them, or none.
-  void number_last(std::span<const index_t> numbers) {
-    own_.insert(own_.end(), numbers.begin(), numbers.end());
-  }
+  void number_last(std::span<const index_t> numbers);
 
   /// The element of a direction that each value takes, [k]; empty: its place among the values.
-  [[nodiscard]] std::vector<index_t> numbers() const {
-    if (skipped_ == 0 || !own_.empty()) {
-      return own_;
-    }
-    std::vector<index_t> out;
-    for (std::size_t i = 0; i < extents_.size(); ++i) {
-      for (index_t j = 0; j < extents_[i].rows * extents_[i].columns; ++j) {
-        out.push_back(numbers_[i] + j);
-      }
-    }
-    return out;
-  }
+  [[nodiscard]] std::vector<index_t> numbers() const;
 
   [[nodiscard]] index_t size() const { return size_; }                         // k
   [[nodiscard]] std::span<const extent> extents() const { return extents_; }   // one a block
@@ -78,3 +50,48 @@ class value_blocks {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <utility>
+
+namespace zoq {
+
+ZOQ_BODY index_t value_blocks::add(std::string name, index_t rows, index_t columns) {
+  const index_t first = size_;
+  extents_.push_back({first, rows, columns});
+  numbers_.push_back(size_ + skipped_);
+  names_.push_back(std::move(name));
+  size_ += rows * columns;
+  return first;
+}
+
+ZOQ_BODY void value_blocks::add(const value_blocks& other) {
+  const index_t first = size_ + skipped_;
+  for (std::size_t i = 0; i < other.extents_.size(); ++i) {
+    skipped_ = first + other.numbers_[i] - size_;
+    add(other.names_[i], other.extents_[i].rows, other.extents_[i].columns);
+  }
+  skipped_ = first + other.size_ + other.skipped_ - size_;
+}
+
+ZOQ_BODY void value_blocks::number_last(std::span<const index_t> numbers) {
+  own_.insert(own_.end(), numbers.begin(), numbers.end());
+}
+
+ZOQ_BODY std::vector<index_t> value_blocks::numbers() const {
+  if (skipped_ == 0 || !own_.empty()) {
+    return own_;
+  }
+  std::vector<index_t> out;
+  for (std::size_t i = 0; i < extents_.size(); ++i) {
+    for (index_t j = 0; j < extents_[i].rows * extents_[i].columns; ++j) {
+      out.push_back(numbers_[i] + j);
+    }
+  }
+  return out;
+}
+
+}  // namespace zoq
+
+#endif
