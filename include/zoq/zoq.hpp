@@ -43,6 +43,8 @@
 #include "zoq/sparse/mask.hpp"
 #include "zoq/sparse/top_k.hpp"
 #include "zoq/train/minimize.hpp"
+#include "zoq/train/on_cpu.hpp"
 #include "zoq/train/plan.hpp"
 #include "zoq/train/trainer.hpp"
 #include "zoq/view/layouts.hpp"
+#include "zoq/view/on_cpu.hpp"

@@ -58,34 +58,23 @@ class estimator_choice {
     return std::visit(std::forward<F>(f), of_);
   }
   /// The name of the chosen one.
-  [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
+  [[nodiscard]] std::string_view chosen() const;
 
   template <executor X>
   bool ask(const X& exec, const step_info& at, state& states, std::span<const answer> answers,
-           std::vector<query>& wanted) const {
-    return with_state(states,
-                      [&](const auto& e, auto& s) { return e.ask(exec, at, s, answers, wanted); });
-  }
+           std::vector<query>& wanted) const;
   template <executor X>
   void tell(const X& exec, const step_info& at, state& states, std::span<const query> asked,
-            std::span<const answer> answers, gradient& g) const {
-    with_state(states, [&](const auto& e, auto& s) { e.tell(exec, at, s, asked, answers, g); });
-  }
+            std::span<const answer> answers, gradient& g) const;
 
   /// The state of the chosen one; empty when it has nothing to save. See saved_estimator.
   template <executor X>
-  [[nodiscard]] std::vector<float> save(const X& exec, const state& states) const {
-    return with_state(states, [&](const auto& e, const auto& s) { return save_state(e, exec, s); });
-  }
+  [[nodiscard]] std::vector<float> save(const X& exec, const state& states) const;
   /// Restores what save gave. Throws when that cannot be a state of the chosen one.
   template <executor X>
-  void load(const X& exec, std::span<const float> saved, state& states) const {
-    with_state(states, [&](const auto& e, auto& s) { load_state(e, exec, saved, s); });
-  }
+  void load(const X& exec, std::span<const float> saved, state& states) const;
   /// Bytes of the chosen one's state, for k values.
-  [[nodiscard]] index_t state_bytes(index_t k) const {
-    return visit([&](const auto& e) { return state_bytes_of(e, k); });
-  }
+  [[nodiscard]] index_t state_bytes(index_t k) const;
 
  private:
   template <std::size_t I = 0, class States, class F>
@@ -100,6 +89,46 @@ class estimator_choice {
 
   list of_;
 };
+
+template <class... E>
+std::string_view estimator_choice<E...>::chosen() const {
+  return name_of(of_);
+}
+
+template <class... E>
+template <executor X>
+bool estimator_choice<E...>::ask(const X& exec, const step_info& at, state& states,
+                                 std::span<const answer> answers,
+                                 std::vector<query>& wanted) const {
+  return with_state(states,
+                    [&](const auto& e, auto& s) { return e.ask(exec, at, s, answers, wanted); });
+}
+
+template <class... E>
+template <executor X>
+void estimator_choice<E...>::tell(const X& exec, const step_info& at, state& states,
+                                  std::span<const query> asked, std::span<const answer> answers,
+                                  gradient& g) const {
+  with_state(states, [&](const auto& e, auto& s) { e.tell(exec, at, s, asked, answers, g); });
+}
+
+template <class... E>
+template <executor X>
+std::vector<float> estimator_choice<E...>::save(const X& exec, const state& states) const {
+  return with_state(states, [&](const auto& e, const auto& s) { return save_state(e, exec, s); });
+}
+
+template <class... E>
+template <executor X>
+void estimator_choice<E...>::load(const X& exec, std::span<const float> saved,
+                                  state& states) const {
+  with_state(states, [&](const auto& e, auto& s) { load_state(e, exec, saved, s); });
+}
+
+template <class... E>
+index_t estimator_choice<E...>::state_bytes(index_t k) const {
+  return visit([&](const auto& e) { return state_bytes_of(e, k); });
+}
 
 /// Any estimator of the library.
 using any_estimator = estimator_choice<spsa, spsa_one_sided, leave_one_out, fzoo, hizoo, svrg,

@@ -85,76 +85,90 @@ struct hizoo {
 
   template <executor X>
   bool ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
-           std::vector<query>& wanted) const {
-    detail::require_settings(name, epsilon, probes);
-    require(smooth >= 0 && smooth < 1, name, ": smooth is ", smooth, ", wanted 0 to 1, without 1");
-    if (!answers.empty()) {
-      return false;
-    }
-    const bool fresh = s.shape.size() == 0;
-    require(fresh || s.shape.size() == at.order.size, name, ": a shape of ", s.shape.size(),
-            " values, the view has ", at.order.size);
-    if (fresh) {
-      s.shape.reserve(exec, at.order.size);
-      s.shape.fill(exec, 1.0f);
-    } else if (s.turned) {
-      std::swap(s.shape, s.next);
-    }
-    s.turned = false;
-    wanted.push_back({});
-    for (int p = 0; p < probes; ++p) {
-      detail::push_pair(wanted,
-                        {.seed = probe_seed(at, p), .scale = epsilon, .shape = s.shape.data()});
-    }
-    return true;
-  }
+           std::vector<query>& wanted) const;
 
   template <executor X>
   void tell(const X& exec, const step_info& at, state& s, std::span<const query> asked,
-            std::span<const answer> answers, gradient& g) const {
-    detail::require_finite(at, answers);
-    require(at.direction != nullptr, name, ": the step names no direction");
-    s.next.reserve(exec, at.order.size);
-    s.next.assign(exec, s.shape.data());
-    s.turned = true;
-    const double base = answers[0].loss;
-    const auto pairs = answers.subspan(1);
-    for (std::size_t p = 0; 2 * p < pairs.size(); ++p) {
-      const seed_t seed = asked[1 + 2 * p].seed;
-      g.slope = detail::slope_of_pair(pairs, p, epsilon);
-      g.terms.push_back({seed, g.slope / probes, s.shape.data()});
-      const double bend =
-          std::fabs(curvature_along(base, pairs[2 * p].loss, pairs[2 * p + 1].loss, epsilon));
-      std::visit(
-          [&](const auto& direction) {
-            const auto z = direction.at(seed, at.order);
-            exec.for_each((at.order.size + 3) / 4,
-                          detail::shape_block<std::decay_t<decltype(z)>>{
-                              z, at.order.key, at.order.size, 1 - smooth / probes,
-                              smooth / probes * bend / 2, s.next.data()});
-          },
-          *at.direction);
-    }
-    g.loss = base;
-  }
+            std::span<const answer> answers, gradient& g) const;
 
   /// The shape that the next step has, [k]; empty before the first step.
   template <executor X>
-  [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const {
-    std::vector<float> out;
-    (s.turned ? s.next : s.shape).append_to(exec, out);
-    return out;
-  }
+  [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const;
   /// Throws on a shape that is not positive.
   template <executor X>
-  void load(const X& exec, std::span<const float> saved, state& s) const {
-    for (const float x : saved) {
-      require(std::isfinite(x) && x > 0, name, ": a saved shape is ", x);
-    }
-    s.shape.restore(exec, saved);
-    s.turned = false;
-  }
+  void load(const X& exec, std::span<const float> saved, state& s) const;
 };
+
+template <executor X>
+bool hizoo::ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
+                std::vector<query>& wanted) const {
+  detail::require_settings(name, epsilon, probes);
+  require(smooth >= 0 && smooth < 1, name, ": smooth is ", smooth, ", wanted 0 to 1, without 1");
+  if (!answers.empty()) {
+    return false;
+  }
+  const bool fresh = s.shape.size() == 0;
+  require(fresh || s.shape.size() == at.order.size, name, ": a shape of ", s.shape.size(),
+          " values, the view has ", at.order.size);
+  if (fresh) {
+    s.shape.reserve(exec, at.order.size);
+    s.shape.fill(exec, 1.0f);
+  } else if (s.turned) {
+    std::swap(s.shape, s.next);
+  }
+  s.turned = false;
+  wanted.push_back({});
+  for (int p = 0; p < probes; ++p) {
+    detail::push_pair(wanted,
+                      {.seed = probe_seed(at, p), .scale = epsilon, .shape = s.shape.data()});
+  }
+  return true;
+}
+
+template <executor X>
+void hizoo::tell(const X& exec, const step_info& at, state& s, std::span<const query> asked,
+                 std::span<const answer> answers, gradient& g) const {
+  detail::require_finite(at, answers);
+  require(at.direction != nullptr, name, ": the step names no direction");
+  s.next.reserve(exec, at.order.size);
+  s.next.assign(exec, s.shape.data());
+  s.turned = true;
+  const double base = answers[0].loss;
+  const auto pairs = answers.subspan(1);
+  for (std::size_t p = 0; 2 * p < pairs.size(); ++p) {
+    const seed_t seed = asked[1 + 2 * p].seed;
+    g.slope = detail::slope_of_pair(pairs, p, epsilon);
+    g.terms.push_back({seed, g.slope / probes, s.shape.data()});
+    const double bend =
+        std::fabs(curvature_along(base, pairs[2 * p].loss, pairs[2 * p + 1].loss, epsilon));
+    std::visit(
+        [&](const auto& direction) {
+          const auto z = direction.at(seed, at.order);
+          exec.for_each((at.order.size + 3) / 4,
+                        detail::shape_block<std::decay_t<decltype(z)>>{
+                            z, at.order.key, at.order.size, 1 - smooth / probes,
+                            smooth / probes * bend / 2, s.next.data()});
+        },
+        *at.direction);
+  }
+  g.loss = base;
+}
+
+template <executor X>
+std::vector<float> hizoo::save(const X& exec, const state& s) const {
+  std::vector<float> out;
+  (s.turned ? s.next : s.shape).append_to(exec, out);
+  return out;
+}
+
+template <executor X>
+void hizoo::load(const X& exec, std::span<const float> saved, state& s) const {
+  for (const float x : saved) {
+    require(std::isfinite(x) && x > 0, name, ": a saved shape is ", x);
+  }
+  s.shape.restore(exec, saved);
+  s.turned = false;
+}
 static_assert(saved_estimator<hizoo, any_executor>);
 
 }  // namespace zoq

@@ -37,6 +37,9 @@ inline bool opposite(const query& a, const query& b) {
          a.origin == b.origin && a.batch == b.batch;
 }
 
+/// True when they are pairs of opposite ones: 0 and 1, 2 and 3, and so on. None are.
+bool all_opposite(std::span<const query> asked);
+
 /// How many queries from the first one on are evaluated together: at most `most`, all on one batch,
 /// and either all of them single points or all whole pairs of opposite ones, whatever `most` is. So
 /// what is rounded together does not depend on how many branches are stacked.
@@ -94,6 +97,14 @@ ZOQ_BODY std::size_t evaluated_together(std::span<const query> asked, std::size_
     n += unit;
   }
   return n;
+}
+
+ZOQ_BODY bool all_opposite(std::span<const query> asked) {
+  bool pairs = asked.size() % 2 == 0;
+  for (std::size_t b = 0; pairs && b < asked.size(); b += 2) {
+    pairs = opposite(asked[b], asked[b + 1]);
+  }
+  return pairs;
 }
 
 }  // namespace zoq

@@ -58,71 +58,111 @@ class objective_choice {
     return std::visit(std::forward<F>(f), of_);
   }
   /// The name of the chosen one.
-  [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
+  [[nodiscard]] std::string_view chosen() const;
   /// False for objectives that only have a loss: `choice` is then -1.
-  [[nodiscard]] bool chooses() const {
-    return visit([]<class One>(const One&) { return choosing_objective<One>; });
-  }
+  [[nodiscard]] bool chooses() const;
   /// True when `loss` and `choice` need the likeliest tokens.
-  [[nodiscard]] bool wants_best() const {
-    return visit([]<class One>(const One&) { return best_reading_objective<One>; });
-  }
+  [[nodiscard]] bool wants_best() const;
   /// True when rows need a reference; see train/reference.hpp.
-  [[nodiscard]] bool refers() const {
-    return visit([]<class One>(const One&) { return referring_objective<One>; });
-  }
-  [[nodiscard]] bool serves(row_kind kind) const {
-    return visit([&](const auto& o) { return o.serves(kind); });
-  }
+  [[nodiscard]] bool refers() const;
+  [[nodiscard]] bool serves(row_kind kind) const;
 
-  void pack(const example& row, packing& batch) const {
-    visit([&](const auto& o) { o.pack(row, batch); });
-  }
+  void pack(const example& row, packing& batch) const;
   [[nodiscard]] double loss(const example& row, std::span<const double> scores,
-                            std::span<const token_t> best = {}) const {
-    return visit([&](const auto& o) { return loss_of(o, row, scores, best); });
-  }
+                            std::span<const token_t> best = {}) const;
   [[nodiscard]] index_t choice(const example& row, std::span<const double> scores,
-                               std::span<const token_t> best = {}) const {
-    return visit([&]<class One>(const One& o) -> index_t {
-      if constexpr (choosing_objective<One>) {
-        return choice_of(o, row, scores, best);
-      } else {
-        return -1;
-      }
-    });
-  }
+                               std::span<const token_t> best = {}) const;
   [[nodiscard]] std::vector<double> reference(const example& row,
-                                              std::span<const double> scores) const {
-    return visit([&]<class One>(const One& o) -> std::vector<double> {
-      if constexpr (referring_objective<One>) {
-        return o.reference(row, scores);
-      } else {
-        return {};
-      }
-    });
-  }
+                                              std::span<const double> scores) const;
 
   /// Throws for objectives without derivatives, naming the chosen.
   void read_weights(const example& row, std::span<const double> scores,
-                    std::span<double> weights) const {
-    visit([&]<class One>(const One& o) {
-      if constexpr (weighing_objective<One>) {
-        o.read_weights(row, scores, weights);
-      } else {
-        fail(One::name, " has no derivatives: no gradient can be scored");
-      }
-    });
-  }
+                    std::span<double> weights) const;
 
  private:
   list of_;
 };
 
+template <objective... O>
+std::string_view objective_choice<O...>::chosen() const {
+  return name_of(of_);
+}
+
+template <objective... O>
+bool objective_choice<O...>::chooses() const {
+  return visit([]<class One>(const One&) { return choosing_objective<One>; });
+}
+
+template <objective... O>
+bool objective_choice<O...>::wants_best() const {
+  return visit([]<class One>(const One&) { return best_reading_objective<One>; });
+}
+
+template <objective... O>
+bool objective_choice<O...>::refers() const {
+  return visit([]<class One>(const One&) { return referring_objective<One>; });
+}
+
+template <objective... O>
+bool objective_choice<O...>::serves(row_kind kind) const {
+  return visit([&](const auto& o) { return o.serves(kind); });
+}
+
+template <objective... O>
+void objective_choice<O...>::pack(const example& row, packing& batch) const {
+  visit([&](const auto& o) { o.pack(row, batch); });
+}
+
+template <objective... O>
+double objective_choice<O...>::loss(const example& row, std::span<const double> scores,
+                                    std::span<const token_t> best) const {
+  return visit([&](const auto& o) { return loss_of(o, row, scores, best); });
+}
+
+template <objective... O>
+index_t objective_choice<O...>::choice(const example& row, std::span<const double> scores,
+                                       std::span<const token_t> best) const {
+  return visit([&]<class One>(const One& o) -> index_t {
+    if constexpr (choosing_objective<One>) {
+      return choice_of(o, row, scores, best);
+    } else {
+      return -1;
+    }
+  });
+}
+
+template <objective... O>
+std::vector<double> objective_choice<O...>::reference(const example& row,
+                                                      std::span<const double> scores) const {
+  return visit([&]<class One>(const One& o) -> std::vector<double> {
+    if constexpr (referring_objective<One>) {
+      return o.reference(row, scores);
+    } else {
+      return {};
+    }
+  });
+}
+
+template <objective... O>
+void objective_choice<O...>::read_weights(const example& row, std::span<const double> scores,
+                                          std::span<double> weights) const {
+  visit([&]<class One>(const One& o) {
+    if constexpr (weighing_objective<One>) {
+      o.read_weights(row, scores, weights);
+    } else {
+      fail(One::name, " has no derivatives: no gradient can be scored");
+    }
+  });
+}
+
 /// Any objective of the library.
 using any_objective =
     objective_choice<option_likelihood, next_token, accuracy, exact_match, f1, dpo>;
 static_assert(choosing_objective<any_objective> && referring_objective<any_objective>);
+#ifdef ZOQ_COMPILED_KERNELS
+extern template class objective_choice<option_likelihood, next_token, accuracy, exact_match, f1,
+                                       dpo>;
+#endif
 
 /// The objective that rows of this kind are for when none is named.
 any_objective default_objective(row_kind kind);

@@ -54,22 +54,35 @@ class optimizer_choice {
     return std::visit(std::forward<F>(f), of_);
   }
   /// The name of the chosen one.
-  [[nodiscard]] std::string_view chosen() const { return name_of(of_); }
+  [[nodiscard]] std::string_view chosen() const;
 
   /// Floats of the chosen one's state, for values of this order.
-  [[nodiscard]] index_t state_size(const value_order& order) const {
-    return visit([&](const auto& o) { return state_size_of(o, order); });
-  }
+  [[nodiscard]] index_t state_size(const value_order& order) const;
   /// One update by the chosen one, as apply_optimizer.
   template <executor X>
   void apply(const X& exec, const value_order& order, const step_facts& facts,
-             const float* gradient, float* state, float* values) const {
-    visit([&](const auto& o) { apply_optimizer(exec, o, order, facts, gradient, state, values); });
-  }
+             const float* gradient, float* state, float* values) const;
 
  private:
   list of_;
 };
+
+template <optimizer... O>
+std::string_view optimizer_choice<O...>::chosen() const {
+  return name_of(of_);
+}
+
+template <optimizer... O>
+index_t optimizer_choice<O...>::state_size(const value_order& order) const {
+  return visit([&](const auto& o) { return state_size_of(o, order); });
+}
+
+template <optimizer... O>
+template <executor X>
+void optimizer_choice<O...>::apply(const X& exec, const value_order& order, const step_facts& facts,
+                                   const float* gradient, float* state, float* values) const {
+  visit([&](const auto& o) { apply_optimizer(exec, o, order, facts, gradient, state, values); });
+}
 
 /// Any optimizer of the library.
 using any_optimizer =

@@ -59,8 +59,7 @@ class hybrid_layout {
   static constexpr std::string_view name = hybrid_settings::name;
 
   /// Throws when the target has no mask, on a rank that is not positive, and as sparse_layout does.
-  hybrid_layout(const X& exec, const view_target& target, const hybrid_settings& how)
-      : hybrid_layout(exec, target, how, parted(target, how)) {}
+  hybrid_layout(const X& exec, const view_target& target, const hybrid_settings& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return both_.blocks(); }
   [[nodiscard]] index_t tensors() const { return both_.tensors(); }
@@ -70,47 +69,66 @@ class hybrid_layout {
   }
   [[nodiscard]] index_t byte_count() const { return both_.byte_count(); }
   /// The whole mask: the matrices of few entries first.
-  [[nodiscard]] mask places(const X& exec) const {
-    mask out = both_.first().places(exec);
-    out.tensors.insert(out.tensors.end(), many_.tensors.begin(), many_.tensors.end());
-    return out;
-  }
+  [[nodiscard]] mask places(const X& exec) const;
 
  private:
   struct masks {
     mask few, many;
   };
-  static masks parted(const view_target& target, const hybrid_settings& how) {
-    require(target.places != nullptr, name, ": needs a mask");
-    target.places->validate();
-    const mask all = restricted(*target.places, target.selection);
-    masks out{{{}, all.model_hash, all.about}, {}};
-    for (const tensor_mask& t : all.tensors) {
-      const index_t limit = how.threshold > 0 ? how.threshold : how.rank * (t.rows + t.columns);
-      (static_cast<index_t>(t.index.size()) > limit ? out.many : out.few).tensors.push_back(t);
-    }
-    return out;
-  }
-  static std::vector<index_t> numbers_of(const view_target& target, const mask& places) {
-    std::vector<index_t> out;
-    for (const tensor_mask& t : places.tensors) {
-      const index_t number = find_tensor(target.tensors, t.tensor);
-      require(number >= 0, "mask: the model has no tensor ", t.tensor);
-      require(target.tensors[static_cast<std::size_t>(number)].role == tensor_role::linear,
-              "mask: ", t.tensor, " is not the matrix of a linear layer");
-      out.push_back(number);
-    }
-    return out;
-  }
+  static masks parted(const view_target& target, const hybrid_settings& how);
+  static std::vector<index_t> numbers_of(const view_target& target, const mask& places);
 
-  hybrid_layout(const X& exec, const view_target& target, const hybrid_settings& how, masks of)
-      : both_(sparse_layout<X>(exec, target.tensors, of.few),
-              lora_layout<X>(exec, target.tensors, numbers_of(target, of.many),
-                             {how.rank, how.alpha, how.seed})),
-        many_(std::move(of.many)) {}
+  hybrid_layout(const X& exec, const view_target& target, const hybrid_settings& how, masks of);
 
   joined<X, sparse_layout<X>, lora_layout<X>> both_;
   mask many_;  // on the host
 };
+
+template <executor X>
+hybrid_layout<X>::hybrid_layout(const X& exec, const view_target& target,
+                                const hybrid_settings& how)
+    : hybrid_layout(exec, target, how, parted(target, how)) {}
+
+template <executor X>
+mask hybrid_layout<X>::places(const X& exec) const {
+  mask out = both_.first().places(exec);
+  out.tensors.insert(out.tensors.end(), many_.tensors.begin(), many_.tensors.end());
+  return out;
+}
+
+template <executor X>
+typename hybrid_layout<X>::masks hybrid_layout<X>::parted(const view_target& target,
+                                                          const hybrid_settings& how) {
+  require(target.places != nullptr, name, ": needs a mask");
+  target.places->validate();
+  const mask all = restricted(*target.places, target.selection);
+  masks out{{{}, all.model_hash, all.about}, {}};
+  for (const tensor_mask& t : all.tensors) {
+    const index_t limit = how.threshold > 0 ? how.threshold : how.rank * (t.rows + t.columns);
+    (static_cast<index_t>(t.index.size()) > limit ? out.many : out.few).tensors.push_back(t);
+  }
+  return out;
+}
+
+template <executor X>
+std::vector<index_t> hybrid_layout<X>::numbers_of(const view_target& target, const mask& places) {
+  std::vector<index_t> out;
+  for (const tensor_mask& t : places.tensors) {
+    const index_t number = find_tensor(target.tensors, t.tensor);
+    require(number >= 0, "mask: the model has no tensor ", t.tensor);
+    require(target.tensors[static_cast<std::size_t>(number)].role == tensor_role::linear,
+            "mask: ", t.tensor, " is not the matrix of a linear layer");
+    out.push_back(number);
+  }
+  return out;
+}
+
+template <executor X>
+hybrid_layout<X>::hybrid_layout(const X& exec, const view_target& target,
+                                const hybrid_settings& how, masks of)
+    : both_(sparse_layout<X>(exec, target.tensors, of.few),
+            lora_layout<X>(exec, target.tensors, numbers_of(target, of.many),
+                           {how.rank, how.alpha, how.seed})),
+      many_(std::move(of.many)) {}
 
 }  // namespace zoq

@@ -52,6 +52,28 @@ struct move_block {
   }
 };
 
+namespace detail {
+
+/// Branch b of `out` [branches, k] becomes query b's point, beginning at `values` [k].
+template <executor X>
+void move_values(const X& exec, const any_direction& direction, std::span<const query> asked,
+                 const value_order& order, const float* values, float* out) {
+  const index_t k = order.size;
+  for (const query& q : asked) {
+    const float* origin = q.origin == nullptr ? values : q.origin;
+    std::visit(
+        [&](const auto& z) {
+          const auto field = z.at(q.seed, order);
+          exec.for_each((k + 3) / 4, move_block<std::decay_t<decltype(field)>>{
+                                         field, q.scale, q.shape, origin, out, k, order.key});
+        },
+        direction);
+    out += k;
+  }
+}
+
+}  // namespace detail
+
 /// A layout's values, and the parts that they become at each move.
 template <executor X, view_layout<X> Layout>
 class laid_out_view {
@@ -59,56 +81,18 @@ class laid_out_view {
   static constexpr std::string_view name = Layout::name;
 
   /// Starts at the layout's initial values. Keeps a reference to the executor.
-  laid_out_view(const X& exec, Layout layout)
-      : exec_(exec),
-        layout_(std::move(layout)),
-        values_(exec.template allocate<float>(layout_.blocks().size())) {
-    if (const std::vector<index_t> keys = layout_.blocks().numbers(); !keys.empty()) {
-      keys_ = exec.template allocate<index_t>(values_.size());
-      exec.upload(keys.data(), values_.size(), keys_.data());
-    }
-    layout_.start(exec, values());
-    handed_.tensor.resize(static_cast<std::size_t>(layout_.tensors()));
-    move_to_values(exec);
-  }
+  laid_out_view(const X& exec, Layout layout);
 
   [[nodiscard]] const Layout& layout() const { return layout_; }  // says what the values mean
   /// Extents and keys of the values. Valid while this view lives.
-  [[nodiscard]] value_order order() const {
-    value_order out = layout_.blocks().order();
-    out.key = keys_.data();
-    out.on_host = on_host<typename X::space>;
-    return out;
-  }
+  [[nodiscard]] value_order order() const;
   /// [k], in the executor's memory. After writing them: move_to_values.
   [[nodiscard]] tensor_view<float, 1> values() { return values_.view(values_.size()); }
   /// The same, to read.
   [[nodiscard]] tensor_view<const float, 1> values() const { return values_.view(values_.size()); }
 
   /// Moves branch b to query b's point. Cost: k directions a query.
-  void move_to(const X& exec, const any_direction& direction, std::span<const query> asked) {
-    require(!asked.empty(), name, ": no branch to move to");
-    const auto branches = static_cast<index_t>(asked.size());
-    const index_t k = values_.size();
-    moved_.reserve(branches * k);
-    for (index_t b = 0; b < branches; ++b) {
-      const query& q = asked[static_cast<std::size_t>(b)];
-      const float* origin = q.origin == nullptr ? values_.data() : q.origin;
-      float* out = moved_.data() + b * k;
-      std::visit(
-          [&](const auto& z) {
-            const auto field = z.at(q.seed, order());
-            exec.for_each((k + 3) / 4, move_block<std::decay_t<decltype(field)>>{
-                                           field, q.scale, q.shape, origin, out, k, order().key});
-          },
-          direction);
-    }
-    hand_out(exec, moved_.data(), branches);
-    pairs_ = branches % 2 == 0;
-    for (std::size_t b = 0; pairs_ && b < asked.size(); b += 2) {
-      pairs_ = opposite(asked[b], asked[b + 1]);
-    }
-  }
+  void move_to(const X& exec, const any_direction& direction, std::span<const query> asked);
 
   /// One branch: the values as they are.
   void move_to_values(const X& exec) { hand_out(exec, values_.data(), 1); }
@@ -117,11 +101,7 @@ class laid_out_view {
   [[nodiscard]] branch_parts branches() const { return handed_.of(branches_, pairs_); }
 
   /// The values, copied to the host: [k].
-  [[nodiscard]] std::vector<float> to_host() const {
-    std::vector<float> out(static_cast<std::size_t>(values_.size()));
-    exec_.download(values_.data(), values_.size(), out.data());
-    return out;
-  }
+  [[nodiscard]] std::vector<float> to_host() const;
 
   /// Of a sparse view: the places, with the mask's model and origin, and the values, on the host.
   [[nodiscard]] delta to_delta() const requires requires(const Layout& l, const X& exec) {
@@ -130,16 +110,10 @@ class laid_out_view {
   { return layout_.to_delta(exec_, to_host()); }
 
   /// Bytes of the layout, values and branches.
-  [[nodiscard]] index_t byte_count() const {
-    return layout_.byte_count() + keys_.byte_count() + values_.byte_count() + moved_.byte_count();
-  }
+  [[nodiscard]] index_t byte_count() const;
 
  private:
-  void hand_out(const X& exec, const float* values, index_t branches) {
-    branches_ = branches;
-    pairs_ = false;
-    layout_.hand_out(exec, part_values{{values, {branches, values_.size()}}, 0}, handed_);
-  }
+  void hand_out(const X& exec, const float* values, index_t branches);
 
   const X& exec_;
   Layout layout_;
@@ -150,5 +124,57 @@ class laid_out_view {
   index_t branches_ = 1;
   bool pairs_ = false;  // of opposite branches
 };
+
+template <executor X, view_layout<X> Layout>
+laid_out_view<X, Layout>::laid_out_view(const X& exec, Layout layout)
+    : exec_(exec),
+      layout_(std::move(layout)),
+      values_(exec.template allocate<float>(layout_.blocks().size())) {
+  if (const std::vector<index_t> keys = layout_.blocks().numbers(); !keys.empty()) {
+    keys_ = exec.template allocate<index_t>(values_.size());
+    exec.upload(keys.data(), values_.size(), keys_.data());
+  }
+  layout_.start(exec, values());
+  handed_.tensor.resize(static_cast<std::size_t>(layout_.tensors()));
+  move_to_values(exec);
+}
+
+template <executor X, view_layout<X> Layout>
+value_order laid_out_view<X, Layout>::order() const {
+  value_order out = layout_.blocks().order();
+  out.key = keys_.data();
+  out.on_host = on_host<typename X::space>;
+  return out;
+}
+
+template <executor X, view_layout<X> Layout>
+void laid_out_view<X, Layout>::move_to(const X& exec, const any_direction& direction,
+                                       std::span<const query> asked) {
+  require(!asked.empty(), name, ": no branch to move to");
+  const auto branches = static_cast<index_t>(asked.size());
+  moved_.reserve(branches * values_.size());
+  detail::move_values(exec, direction, asked, order(), values_.data(), moved_.data());
+  hand_out(exec, moved_.data(), branches);
+  pairs_ = all_opposite(asked);
+}
+
+template <executor X, view_layout<X> Layout>
+std::vector<float> laid_out_view<X, Layout>::to_host() const {
+  std::vector<float> out(static_cast<std::size_t>(values_.size()));
+  exec_.download(values_.data(), values_.size(), out.data());
+  return out;
+}
+
+template <executor X, view_layout<X> Layout>
+index_t laid_out_view<X, Layout>::byte_count() const {
+  return layout_.byte_count() + keys_.byte_count() + values_.byte_count() + moved_.byte_count();
+}
+
+template <executor X, view_layout<X> Layout>
+void laid_out_view<X, Layout>::hand_out(const X& exec, const float* values, index_t branches) {
+  branches_ = branches;
+  pairs_ = false;
+  layout_.hand_out(exec, part_values{{values, {branches, values_.size()}}, 0}, handed_);
+}
 
 }  // namespace zoq

@@ -51,29 +51,47 @@ class layout_choice {
 
   /// To visit the layout as its own type.
   [[nodiscard]] const std::variant<L...>& chosen() const { return of_; }
-  [[nodiscard]] const value_blocks& blocks() const {
-    return std::visit([](const auto& one) -> const value_blocks& { return one.blocks(); }, of_);
-  }
-  [[nodiscard]] index_t tensors() const {
-    return std::visit([](const auto& one) { return one.tensors(); }, of_);
-  }
-  void start(const X& exec, tensor_view<float, 1> values) const {
-    std::visit([&](const auto& one) { one.start(exec, values); }, of_);
-  }
-  void hand_out(const X& exec, const part_values& values, handed_parts& out) {
-    std::visit([&](auto& one) { one.hand_out(exec, values, out); }, of_);
-  }
-  [[nodiscard]] index_t byte_count() const {
-    return std::visit([](const auto& one) -> index_t { return one.byte_count(); }, of_);
-  }
+  [[nodiscard]] const value_blocks& blocks() const;
+  [[nodiscard]] index_t tensors() const;
+  void start(const X& exec, tensor_view<float, 1> values) const;
+  void hand_out(const X& exec, const part_values& values, handed_parts& out);
+  [[nodiscard]] index_t byte_count() const;
   /// The mask that the layout was made with; empty where it has none.
-  [[nodiscard]] mask places(const X& exec) const {
-    return std::visit([&](const auto& one) { return places_of(exec, one); }, of_);
-  }
+  [[nodiscard]] mask places(const X& exec) const;
 
  private:
   std::variant<L...> of_;
 };
+
+template <executor X, view_layout<X>... L>
+const value_blocks& layout_choice<X, L...>::blocks() const {
+  return std::visit([](const auto& one) -> const value_blocks& { return one.blocks(); }, of_);
+}
+
+template <executor X, view_layout<X>... L>
+index_t layout_choice<X, L...>::tensors() const {
+  return std::visit([](const auto& one) { return one.tensors(); }, of_);
+}
+
+template <executor X, view_layout<X>... L>
+void layout_choice<X, L...>::start(const X& exec, tensor_view<float, 1> values) const {
+  std::visit([&](const auto& one) { one.start(exec, values); }, of_);
+}
+
+template <executor X, view_layout<X>... L>
+void layout_choice<X, L...>::hand_out(const X& exec, const part_values& values, handed_parts& out) {
+  std::visit([&](auto& one) { one.hand_out(exec, values, out); }, of_);
+}
+
+template <executor X, view_layout<X>... L>
+index_t layout_choice<X, L...>::byte_count() const {
+  return std::visit([](const auto& one) -> index_t { return one.byte_count(); }, of_);
+}
+
+template <executor X, view_layout<X>... L>
+mask layout_choice<X, L...>::places(const X& exec) const {
+  return std::visit([&](const auto& one) { return places_of(exec, one); }, of_);
+}
 
 /// A view: its settings, and the layout that they become.
 template <class Settings, template <executor> class Layout>

@@ -62,46 +62,17 @@ class lora_layout_of {
   static constexpr std::string_view name = settings_type::name;
 
   /// Throws on a rank that is not positive, and when no matrix is selected.
-  lora_layout_of(const X& exec, const view_target& target, const settings_type& how)
-      : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
-    target.require_linear(name);
-    for (std::size_t i = 0; i < target.tensors.size(); ++i) {
-      const model_tensor& t = target.tensors[i];
-      if (t.role == tensor_role::linear && target.selection.holds(t.name)) {
-        add(target.tensors, static_cast<index_t>(i));
-      } else if (t.role == tensor_role::linear) {
-        blocks_.skip(how.rank * (t.weight.rows() + (FixedA ? 0 : t.weight.columns())));
-      }
-    }
-    finish(exec);
-  }
+  lora_layout_of(const X& exec, const view_target& target, const settings_type& how);
 
   /// The tensors of these numbers; may be none.
   lora_layout_of(const X& exec, std::span<const model_tensor> tensors,
-                 std::span<const index_t> numbers, const settings_type& how)
-      : how_(how), tensors_(static_cast<index_t>(tensors.size())) {
-    for (const index_t number : numbers) {
-      add(tensors, number);
-    }
-    finish(exec);
-  }
+                 std::span<const index_t> numbers, const settings_type& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return tensors_; }
 
-  void start(const X& exec, tensor_view<float, 1> values) const {
-    if constexpr (!FixedA) {
-      draw(exec, values.data);
-    }
-  }
-  void hand_out(const X&, const part_values& values, handed_parts& out) {
-    const part_values frozen{{frozen_.data(), {1, frozen_.size()}}, 0};
-    for (const tuned_matrix& m : tuned_) {
-      out.tensor[static_cast<std::size_t>(m.number)].low_rank =
-          low_rank_part{how_.rank, static_cast<float>(how_.alpha / static_cast<double>(how_.rank)),
-                        (FixedA ? frozen : values).from(m.a), values.from(m.b)};
-    }
-  }
+  void start(const X& exec, tensor_view<float, 1> values) const;
+  void hand_out(const X&, const part_values& values, handed_parts& out);
   [[nodiscard]] index_t byte_count() const { return frozen_.byte_count(); }
 
  private:
@@ -111,33 +82,11 @@ class lora_layout_of {
     index_t a, b;  // first values; of a fixed A among the frozen ones
   };
 
-  void add(std::span<const model_tensor> tensors, index_t number) {
-    const model_tensor& t = tensors[static_cast<std::size_t>(number)];
-    tuned_matrix m{number, t.weight.columns(), drawn_, 0};
-    if constexpr (FixedA) {
-      drawn_ += how_.rank * m.columns;
-    } else {
-      m.a = blocks_.add(t.name + ".lora_a", how_.rank, m.columns);
-    }
-    m.b = blocks_.add(t.name + ".lora_b", t.weight.rows(), how_.rank);
-    tuned_.push_back(m);
-  }
-  void finish(const X& exec) {
-    require(how_.rank > 0, name, ": the rank is ", how_.rank, ", wanted a positive one");
-    frozen_ = exec.template allocate<float>(drawn_);
-    if constexpr (FixedA) {
-      draw(exec, frozen_.data());
-    }
-  }
+  void add(std::span<const model_tensor> tensors, index_t number);
+  void finish(const X& exec);
 
   // Every A, to its place behind `to`.
-  void draw(const X& exec, float* to) const {
-    for (const tuned_matrix& m : tuned_) {
-      const std::vector<float> a = normal_values(how_.seed, m.number, how_.rank * m.columns,
-                                                 1 / std::sqrt(static_cast<double>(m.columns)));
-      exec.upload(a.data(), how_.rank * m.columns, to + m.a);
-    }
-  }
+  void draw(const X& exec, float* to) const;
 
   settings_type how_;
   value_blocks blocks_;
@@ -146,6 +95,81 @@ class lora_layout_of {
   index_t drawn_ = 0;                        // values of fixed A
   index_t tensors_;
 };
+
+template <executor X, bool FixedA>
+lora_layout_of<X, FixedA>::lora_layout_of(const X& exec, const view_target& target,
+                                          const settings_type& how)
+    : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
+  target.require_linear(name);
+  for (std::size_t i = 0; i < target.tensors.size(); ++i) {
+    const model_tensor& t = target.tensors[i];
+    if (t.role == tensor_role::linear && target.selection.holds(t.name)) {
+      add(target.tensors, static_cast<index_t>(i));
+    } else if (t.role == tensor_role::linear) {
+      blocks_.skip(how.rank * (t.weight.rows() + (FixedA ? 0 : t.weight.columns())));
+    }
+  }
+  finish(exec);
+}
+
+template <executor X, bool FixedA>
+lora_layout_of<X, FixedA>::lora_layout_of(const X& exec, std::span<const model_tensor> tensors,
+                                          std::span<const index_t> numbers,
+                                          const settings_type& how)
+    : how_(how), tensors_(static_cast<index_t>(tensors.size())) {
+  for (const index_t number : numbers) {
+    add(tensors, number);
+  }
+  finish(exec);
+}
+
+template <executor X, bool FixedA>
+void lora_layout_of<X, FixedA>::start(const X& exec, tensor_view<float, 1> values) const {
+  if constexpr (!FixedA) {
+    draw(exec, values.data);
+  }
+}
+
+template <executor X, bool FixedA>
+void lora_layout_of<X, FixedA>::hand_out(const X&, const part_values& values, handed_parts& out) {
+  const part_values frozen{{frozen_.data(), {1, frozen_.size()}}, 0};
+  for (const tuned_matrix& m : tuned_) {
+    out.tensor[static_cast<std::size_t>(m.number)].low_rank =
+        low_rank_part{how_.rank, static_cast<float>(how_.alpha / static_cast<double>(how_.rank)),
+                      (FixedA ? frozen : values).from(m.a), values.from(m.b)};
+  }
+}
+
+template <executor X, bool FixedA>
+void lora_layout_of<X, FixedA>::add(std::span<const model_tensor> tensors, index_t number) {
+  const model_tensor& t = tensors[static_cast<std::size_t>(number)];
+  tuned_matrix m{number, t.weight.columns(), drawn_, 0};
+  if constexpr (FixedA) {
+    drawn_ += how_.rank * m.columns;
+  } else {
+    m.a = blocks_.add(t.name + ".lora_a", how_.rank, m.columns);
+  }
+  m.b = blocks_.add(t.name + ".lora_b", t.weight.rows(), how_.rank);
+  tuned_.push_back(m);
+}
+
+template <executor X, bool FixedA>
+void lora_layout_of<X, FixedA>::finish(const X& exec) {
+  require(how_.rank > 0, name, ": the rank is ", how_.rank, ", wanted a positive one");
+  frozen_ = exec.template allocate<float>(drawn_);
+  if constexpr (FixedA) {
+    draw(exec, frozen_.data());
+  }
+}
+
+template <executor X, bool FixedA>
+void lora_layout_of<X, FixedA>::draw(const X& exec, float* to) const {
+  for (const tuned_matrix& m : tuned_) {
+    const std::vector<float> a = normal_values(how_.seed, m.number, how_.rank * m.columns,
+                                               1 / std::sqrt(static_cast<double>(m.columns)));
+    exec.upload(a.data(), how_.rank * m.columns, to + m.a);
+  }
+}
 
 /// A and B are tuned.
 template <executor X>

@@ -51,29 +51,12 @@ class prefix_layout {
   static constexpr std::string_view name = prefix_settings::name;
 
   /// Throws on rows that are not positive, and when the target names no columns of keys.
-  prefix_layout(const X&, const view_target& target, const prefix_settings& how)
-      : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
-    require(how.rows > 0, name, ": ", how.rows, " rows, wanted one or more");
-    require(!target.key_columns.empty(), name, ": the columns of keys are not known");
-    for (std::size_t l = 0; l < target.key_columns.size(); ++l) {
-      const index_t columns = target.key_columns[l];
-      const index_t key = blocks_.add(text("blk.", l, ".prefix_key"), how.rows, columns);
-      layers_.push_back({key, blocks_.add(text("blk.", l, ".prefix_value"), how.rows, columns)});
-    }
-  }
+  prefix_layout(const X&, const view_target& target, const prefix_settings& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return tensors_; }
-  void start(const X& exec, tensor_view<float, 1> values) const {
-    const std::vector<float> small = normal_values(how_.seed, 0, blocks_.size(), how_.deviation);
-    exec.upload(small.data(), blocks_.size(), values.data);
-  }
-  void hand_out(const X&, const part_values& values, handed_parts& out) {
-    out.prefix.clear();
-    for (const layer& l : layers_) {
-      out.prefix.push_back({how_.rows, values.from(l.key), values.from(l.value)});
-    }
-  }
+  void start(const X& exec, tensor_view<float, 1> values) const;
+  void hand_out(const X&, const part_values& values, handed_parts& out);
   [[nodiscard]] static index_t byte_count() { return 0; }
 
  private:
@@ -85,5 +68,31 @@ class prefix_layout {
   std::vector<layer> layers_;
   index_t tensors_;
 };
+
+template <executor X>
+prefix_layout<X>::prefix_layout(const X&, const view_target& target, const prefix_settings& how)
+    : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
+  require(how.rows > 0, name, ": ", how.rows, " rows, wanted one or more");
+  require(!target.key_columns.empty(), name, ": the columns of keys are not known");
+  for (std::size_t l = 0; l < target.key_columns.size(); ++l) {
+    const index_t columns = target.key_columns[l];
+    const index_t key = blocks_.add(text("blk.", l, ".prefix_key"), how.rows, columns);
+    layers_.push_back({key, blocks_.add(text("blk.", l, ".prefix_value"), how.rows, columns)});
+  }
+}
+
+template <executor X>
+void prefix_layout<X>::start(const X& exec, tensor_view<float, 1> values) const {
+  const std::vector<float> small = normal_values(how_.seed, 0, blocks_.size(), how_.deviation);
+  exec.upload(small.data(), blocks_.size(), values.data);
+}
+
+template <executor X>
+void prefix_layout<X>::hand_out(const X&, const part_values& values, handed_parts& out) {
+  out.prefix.clear();
+  for (const layer& l : layers_) {
+    out.prefix.push_back({how_.rows, values.from(l.key), values.from(l.value)});
+  }
+}
 
 }  // namespace zoq

@@ -48,19 +48,11 @@ class prompt_layout {
   static constexpr std::string_view name = prompt_settings::name;
 
   /// Throws on rows that are not positive, and on a token outside the vocabulary.
-  prompt_layout(const X&, const view_target& target, const prompt_settings& how)
-      : rows_(how.rows), tensors_(static_cast<index_t>(target.tensors.size())) {
-    require(how.rows > 0, name, ": ", how.rows, " rows, wanted one or more");
-    const model_tensor& table = target.embedding(name);
-    start_ = embedded(table, prompt_tokens(target.tokens, how.rows, table.weight.rows(), how.seed));
-    blocks_.add("prompt", how.rows, table.weight.columns());
-  }
+  prompt_layout(const X&, const view_target& target, const prompt_settings& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return tensors_; }
-  void start(const X& exec, tensor_view<float, 1> values) const {
-    exec.upload(start_.data(), blocks_.size(), values.data);
-  }
+  void start(const X& exec, tensor_view<float, 1> values) const;
   void hand_out(const X&, const part_values& values, handed_parts& out) {
     out.prompt = prompt_part{rows_, values};
   }
@@ -72,5 +64,19 @@ class prompt_layout {
   std::vector<float> start_;  // [P, C], on the host
   index_t tensors_;
 };
+
+template <executor X>
+prompt_layout<X>::prompt_layout(const X&, const view_target& target, const prompt_settings& how)
+    : rows_(how.rows), tensors_(static_cast<index_t>(target.tensors.size())) {
+  require(how.rows > 0, name, ": ", how.rows, " rows, wanted one or more");
+  const model_tensor& table = target.embedding(name);
+  start_ = embedded(table, prompt_tokens(target.tokens, how.rows, table.weight.rows(), how.seed));
+  blocks_.add("prompt", how.rows, table.weight.columns());
+}
+
+template <executor X>
+void prompt_layout<X>::start(const X& exec, tensor_view<float, 1> values) const {
+  exec.upload(start_.data(), blocks_.size(), values.data);
+}
 
 }  // namespace zoq

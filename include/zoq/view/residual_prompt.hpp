@@ -96,39 +96,13 @@ class residual_prompt_layout {
 
   /// Throws on rows or a width that are not positive, and on a token outside the vocabulary.
   residual_prompt_layout(const X& exec, const view_target& target,
-                         const residual_prompt_settings& how)
-      : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
-    require(how.rows > 0 && how.width > 0, name, ": ", how.rows, " rows of width ", how.width,
-            ", wanted positive ones");
-    const model_tensor& table = target.embedding(name);
-    columns_ = table.weight.columns();
-    const std::vector<float> frozen =
-        embedded(table, prompt_tokens(target.tokens, how.rows, table.weight.rows(), how.seed));
-    frozen_ = exec.template allocate<float>(how.rows * columns_);
-    exec.upload(frozen.data(), frozen_.size(), frozen_.data());
-    blocks_.add("residual_prompt.down", how.width, columns_);
-    up_ = blocks_.add("residual_prompt.up", columns_, how.width);
-  }
+                         const residual_prompt_settings& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return tensors_; }
-  void start(const X& exec, tensor_view<float, 1> values) const {
-    const std::vector<float> down =
-        normal_values(how_.seed, 0, up_, 1 / std::sqrt(static_cast<double>(columns_)));
-    exec.upload(down.data(), up_, values.data);
-  }
+  void start(const X& exec, tensor_view<float, 1> values) const;
   /// 4 P M C operations a branch.
-  void hand_out(const X& exec, const part_values& values, handed_parts& out) {
-    const index_t branches = values.all.shape[0], rows = branches * how_.rows;
-    h_.reserve(rows * how_.width);
-    x_.reserve(rows * columns_);
-    exec.for_each(rows * how_.width, bottleneck_down{frozen_.data(), values, how_.rows, how_.width,
-                                                     columns_, h_.data()});
-    exec.for_each(rows * columns_, bottleneck_up{frozen_.data(), values.from(up_), how_.rows,
-                                                 how_.width, columns_, h_.data(), x_.data()});
-    out.prompt =
-        prompt_part{how_.rows, part_values{{x_.data(), {branches, how_.rows * columns_}}, 0}};
-  }
+  void hand_out(const X& exec, const part_values& values, handed_parts& out);
   [[nodiscard]] index_t byte_count() const {
     return frozen_.byte_count() + h_.byte_count() + x_.byte_count();
   }
@@ -142,5 +116,42 @@ class residual_prompt_layout {
   index_t columns_ = 0, up_ = 0;
   index_t tensors_;
 };
+
+template <executor X>
+residual_prompt_layout<X>::residual_prompt_layout(const X& exec, const view_target& target,
+                                                  const residual_prompt_settings& how)
+    : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
+  require(how.rows > 0 && how.width > 0, name, ": ", how.rows, " rows of width ", how.width,
+          ", wanted positive ones");
+  const model_tensor& table = target.embedding(name);
+  columns_ = table.weight.columns();
+  const std::vector<float> frozen =
+      embedded(table, prompt_tokens(target.tokens, how.rows, table.weight.rows(), how.seed));
+  frozen_ = exec.template allocate<float>(how.rows * columns_);
+  exec.upload(frozen.data(), frozen_.size(), frozen_.data());
+  blocks_.add("residual_prompt.down", how.width, columns_);
+  up_ = blocks_.add("residual_prompt.up", columns_, how.width);
+}
+
+template <executor X>
+void residual_prompt_layout<X>::start(const X& exec, tensor_view<float, 1> values) const {
+  const std::vector<float> down =
+      normal_values(how_.seed, 0, up_, 1 / std::sqrt(static_cast<double>(columns_)));
+  exec.upload(down.data(), up_, values.data);
+}
+
+template <executor X>
+void residual_prompt_layout<X>::hand_out(const X& exec, const part_values& values,
+                                         handed_parts& out) {
+  const index_t branches = values.all.shape[0], rows = branches * how_.rows;
+  h_.reserve(rows * how_.width);
+  x_.reserve(rows * columns_);
+  exec.for_each(rows * how_.width, bottleneck_down{frozen_.data(), values, how_.rows, how_.width,
+                                                   columns_, h_.data()});
+  exec.for_each(rows * columns_, bottleneck_up{frozen_.data(), values.from(up_), how_.rows,
+                                               how_.width, columns_, h_.data(), x_.data()});
+  out.prompt =
+      prompt_part{how_.rows, part_values{{x_.data(), {branches, how_.rows * columns_}}, 0}};
+}
 
 }  // namespace zoq

@@ -48,34 +48,12 @@ class scales_layout {
 
   /// Throws, naming the tensor, when the block does not divide its columns, and when no matrix is
   /// selected.
-  scales_layout(const X&, const view_target& target, const scales_settings& how)
-      : block_(how.block), tensors_(static_cast<index_t>(target.tensors.size())) {
-    target.require_linear(name);
-    for (std::size_t i = 0; i < target.tensors.size(); ++i) {
-      const model_tensor& t = target.tensors[i];
-      const index_t columns = t.weight.columns();
-      if (t.role != tensor_role::linear) {
-        continue;
-      }
-      if (!target.selection.holds(t.name)) {
-        blocks_.skip(t.weight.rows() * (how.block > 0 ? columns / how.block : 0));
-        continue;
-      }
-      require(how.block > 0 && columns % how.block == 0, "scales: a block of ", how.block,
-              " does not divide the ", columns, " columns of ", t.name);
-      tuned_.push_back({static_cast<index_t>(i),
-                        blocks_.add(t.name + ".factor", t.weight.rows(), columns / how.block)});
-    }
-  }
+  scales_layout(const X&, const view_target& target, const scales_settings& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
   [[nodiscard]] index_t tensors() const { return tensors_; }
   void start(const X&, tensor_view<float, 1>) const {}
-  void hand_out(const X&, const part_values& values, handed_parts& out) {
-    for (const auto& [number, first] : tuned_) {
-      out.tensor[static_cast<std::size_t>(number)].factor = factor_part{block_, values.from(first)};
-    }
-  }
+  void hand_out(const X&, const part_values& values, handed_parts& out);
   [[nodiscard]] static index_t byte_count() { return 0; }
 
  private:
@@ -87,5 +65,33 @@ class scales_layout {
   std::vector<tuned_tensor> tuned_;
   index_t tensors_;
 };
+
+template <executor X>
+scales_layout<X>::scales_layout(const X&, const view_target& target, const scales_settings& how)
+    : block_(how.block), tensors_(static_cast<index_t>(target.tensors.size())) {
+  target.require_linear(name);
+  for (std::size_t i = 0; i < target.tensors.size(); ++i) {
+    const model_tensor& t = target.tensors[i];
+    const index_t columns = t.weight.columns();
+    if (t.role != tensor_role::linear) {
+      continue;
+    }
+    if (!target.selection.holds(t.name)) {
+      blocks_.skip(t.weight.rows() * (how.block > 0 ? columns / how.block : 0));
+      continue;
+    }
+    require(how.block > 0 && columns % how.block == 0, "scales: a block of ", how.block,
+            " does not divide the ", columns, " columns of ", t.name);
+    tuned_.push_back({static_cast<index_t>(i),
+                      blocks_.add(t.name + ".factor", t.weight.rows(), columns / how.block)});
+  }
+}
+
+template <executor X>
+void scales_layout<X>::hand_out(const X&, const part_values& values, handed_parts& out) {
+  for (const auto& [number, first] : tuned_) {
+    out.tensor[static_cast<std::size_t>(number)].factor = factor_part{block_, values.from(first)};
+  }
+}
 
 }  // namespace zoq

@@ -62,57 +62,13 @@ class sparse_layout {
   static constexpr std::string_view name = sparse_settings::name;
 
   /// Of the target's places. Throws when it has none, and as below.
-  sparse_layout(const X& exec, const view_target& target, const sparse_settings& how = {})
-      : sparse_layout(exec, target.tensors, mask_of(target), target.selection, how) {}
+  sparse_layout(const X& exec, const view_target& target, const sparse_settings& how = {});
 
   /// Throws when the mask names a tensor that the model does not have, one of another shape, or one
   /// that is not a linear layer's matrix; and when the mask is not valid. Of the places, those in
   /// tensors of `selection` are tuned; the others leave their numbers free.
   sparse_layout(const X& exec, std::span<const model_tensor> tensors, const mask& whole,
-                const tensor_selection& selection = {}, const sparse_settings& how = {})
-      : model_hash_(whole.model_hash),
-        about_(whole.about),
-        tensors_(static_cast<index_t>(tensors.size())) {
-    whole.validate();
-    const index_t count = restricted(whole, selection).count();
-    rows_ = exec.template allocate<std::int32_t>(count);
-    columns_ = exec.template allocate<std::int32_t>(count);
-    std::vector<std::int32_t> row, column;
-    index_t first = 0;
-    for (const tensor_mask& m : whole.tensors) {
-      if (!selection.holds(m.tensor)) {
-        blocks_.skip(static_cast<index_t>(m.index.size()));
-        continue;
-      }
-      const index_t number = find_tensor(tensors, m.tensor);
-      require(number >= 0, "mask: the model has no tensor ", m.tensor);
-      const model_tensor& t = tensors[static_cast<std::size_t>(number)];
-      require(t.role == tensor_role::linear, "mask: ", m.tensor,
-              " is not the matrix of a linear layer");
-      require(t.weight.rows() == m.rows && t.weight.columns() == m.columns, "mask: ", m.tensor,
-              " is ", m.rows, " x ", m.columns, ", the model's is ", t.weight.rows(), " x ",
-              t.weight.columns());
-      const auto n = static_cast<index_t>(m.index.size());
-      row.clear();
-      column.clear();
-      for (const auto i : m.index) {
-        row.push_back(static_cast<std::int32_t>(i / m.columns));
-        column.push_back(static_cast<std::int32_t>(i % m.columns));
-      }
-      exec.upload(row.data(), n, rows_.data() + first);
-      exec.upload(column.data(), n, columns_.data() + first);
-      tuned_.push_back({number, m.tensor, m.rows, m.columns});
-      blocks_.add(m.tensor + ".offset", 1, n);
-      if (how.by_place) {
-        std::vector<index_t> numbers(m.index.begin(), m.index.end());
-        for (index_t& one : numbers) {
-          one += weights_before(tensors, number);
-        }
-        blocks_.number_last(numbers);
-      }
-      first += n;
-    }
-  }
+                const tensor_selection& selection = {}, const sparse_settings& how = {});
 
   /// Each tensor's values are one row; order of the mask.
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
@@ -121,59 +77,21 @@ class sparse_layout {
   /// At the base: all zero.
   void start(const X&, tensor_view<float, 1>) const {}
 
-  void hand_out(const X&, const part_values& values, handed_parts& out) {
-    for (std::size_t t = 0; t < tuned_.size(); ++t) {
-      const extent& e = blocks_.extents()[t];
-      out.tensor[static_cast<std::size_t>(tuned_[t].number)].sparse =
-          sparse_part{{rows_.data() + e.first, {e.columns}},
-                      {columns_.data() + e.first, {e.columns}},
-                      values.all,
-                      values.first + e.first};
-    }
-  }
+  void hand_out(const X&, const part_values& values, handed_parts& out);
 
   /// The places, with the mask's model and origin, copied to the host.
-  [[nodiscard]] mask places(const X& exec) const {
-    const auto host = [&](const places_memory& from) {
-      std::vector<std::int32_t> out(static_cast<std::size_t>(from.size()));
-      exec.download(from.data(), from.size(), out.data());
-      return out;
-    };
-    const std::vector<std::int32_t> row = host(rows_), column = host(columns_);
-    mask out{{}, model_hash_, about_};
-    for (std::size_t t = 0; t < tuned_.size(); ++t) {
-      tensor_mask m{tuned_[t].name, tuned_[t].rows, tuned_[t].columns, {}};
-      const extent& e = blocks_.extents()[t];
-      const auto first = static_cast<std::size_t>(e.first);
-      for (std::size_t i = first; i < first + static_cast<std::size_t>(e.columns); ++i) {
-        m.index.push_back(static_cast<std::int32_t>(row[i] * m.columns + column[i]));
-      }
-      out.tensors.push_back(std::move(m));
-    }
-    return out;
-  }
+  [[nodiscard]] mask places(const X& exec) const;
   /// The places with these values [k], on the host.
-  [[nodiscard]] delta to_delta(const X& exec, std::vector<float> values) const {
-    return {places(exec), std::move(values)};
-  }
+  [[nodiscard]] delta to_delta(const X& exec, std::vector<float> values) const;
 
   /// Bytes of places.
   [[nodiscard]] index_t byte_count() const { return rows_.byte_count() + columns_.byte_count(); }
 
  private:
-  static const mask& mask_of(const view_target& target) {
-    require(target.places != nullptr, name, ": needs a mask");
-    return *target.places;
-  }
+  static const mask& mask_of(const view_target& target);
 
   // Weights of the tensors before this one.
-  static index_t weights_before(std::span<const model_tensor> tensors, index_t number) {
-    index_t n = 0;
-    for (const model_tensor& t : tensors.first(static_cast<std::size_t>(number))) {
-      n += t.weight.rows() * t.weight.columns();
-    }
-    return n;
-  }
+  static index_t weights_before(std::span<const model_tensor> tensors, index_t number);
 
   struct tuned_matrix {
     index_t number;  // of the tensor in the model
@@ -189,6 +107,112 @@ class sparse_layout {
   std::vector<tuned_matrix> tuned_;  // in the order of the mask
   index_t tensors_;
 };
+
+template <executor X>
+sparse_layout<X>::sparse_layout(const X& exec, const view_target& target,
+                                const sparse_settings& how)
+    : sparse_layout(exec, target.tensors, mask_of(target), target.selection, how) {}
+
+template <executor X>
+sparse_layout<X>::sparse_layout(const X& exec, std::span<const model_tensor> tensors,
+                                const mask& whole, const tensor_selection& selection,
+                                const sparse_settings& how)
+    : model_hash_(whole.model_hash),
+      about_(whole.about),
+      tensors_(static_cast<index_t>(tensors.size())) {
+  whole.validate();
+  const index_t count = restricted(whole, selection).count();
+  rows_ = exec.template allocate<std::int32_t>(count);
+  columns_ = exec.template allocate<std::int32_t>(count);
+  std::vector<std::int32_t> row, column;
+  index_t first = 0;
+  for (const tensor_mask& m : whole.tensors) {
+    if (!selection.holds(m.tensor)) {
+      blocks_.skip(static_cast<index_t>(m.index.size()));
+      continue;
+    }
+    const index_t number = find_tensor(tensors, m.tensor);
+    require(number >= 0, "mask: the model has no tensor ", m.tensor);
+    const model_tensor& t = tensors[static_cast<std::size_t>(number)];
+    require(t.role == tensor_role::linear, "mask: ", m.tensor,
+            " is not the matrix of a linear layer");
+    require(t.weight.rows() == m.rows && t.weight.columns() == m.columns, "mask: ", m.tensor,
+            " is ", m.rows, " x ", m.columns, ", the model's is ", t.weight.rows(), " x ",
+            t.weight.columns());
+    const auto n = static_cast<index_t>(m.index.size());
+    row.clear();
+    column.clear();
+    for (const auto i : m.index) {
+      row.push_back(static_cast<std::int32_t>(i / m.columns));
+      column.push_back(static_cast<std::int32_t>(i % m.columns));
+    }
+    exec.upload(row.data(), n, rows_.data() + first);
+    exec.upload(column.data(), n, columns_.data() + first);
+    tuned_.push_back({number, m.tensor, m.rows, m.columns});
+    blocks_.add(m.tensor + ".offset", 1, n);
+    if (how.by_place) {
+      std::vector<index_t> numbers(m.index.begin(), m.index.end());
+      for (index_t& one : numbers) {
+        one += weights_before(tensors, number);
+      }
+      blocks_.number_last(numbers);
+    }
+    first += n;
+  }
+}
+
+template <executor X>
+void sparse_layout<X>::hand_out(const X&, const part_values& values, handed_parts& out) {
+  for (std::size_t t = 0; t < tuned_.size(); ++t) {
+    const extent& e = blocks_.extents()[t];
+    out.tensor[static_cast<std::size_t>(tuned_[t].number)].sparse =
+        sparse_part{{rows_.data() + e.first, {e.columns}},
+                    {columns_.data() + e.first, {e.columns}},
+                    values.all,
+                    values.first + e.first};
+  }
+}
+
+template <executor X>
+mask sparse_layout<X>::places(const X& exec) const {
+  const auto host = [&](const places_memory& from) {
+    std::vector<std::int32_t> out(static_cast<std::size_t>(from.size()));
+    exec.download(from.data(), from.size(), out.data());
+    return out;
+  };
+  const std::vector<std::int32_t> row = host(rows_), column = host(columns_);
+  mask out{{}, model_hash_, about_};
+  for (std::size_t t = 0; t < tuned_.size(); ++t) {
+    tensor_mask m{tuned_[t].name, tuned_[t].rows, tuned_[t].columns, {}};
+    const extent& e = blocks_.extents()[t];
+    const auto first = static_cast<std::size_t>(e.first);
+    for (std::size_t i = first; i < first + static_cast<std::size_t>(e.columns); ++i) {
+      m.index.push_back(static_cast<std::int32_t>(row[i] * m.columns + column[i]));
+    }
+    out.tensors.push_back(std::move(m));
+  }
+  return out;
+}
+
+template <executor X>
+delta sparse_layout<X>::to_delta(const X& exec, std::vector<float> values) const {
+  return {places(exec), std::move(values)};
+}
+
+template <executor X>
+const mask& sparse_layout<X>::mask_of(const view_target& target) {
+  require(target.places != nullptr, name, ": needs a mask");
+  return *target.places;
+}
+
+template <executor X>
+index_t sparse_layout<X>::weights_before(std::span<const model_tensor> tensors, index_t number) {
+  index_t n = 0;
+  for (const model_tensor& t : tensors.first(static_cast<std::size_t>(number))) {
+    n += t.weight.rows() * t.weight.columns();
+  }
+  return n;
+}
 
 /// Views `tensors` at the places of `places`, at the unchanged base. Throws on a mask that does not
 /// fit; see sparse_layout. Keeps a reference to the executor.

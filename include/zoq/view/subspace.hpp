@@ -75,15 +75,7 @@ class subspace_layout {
   static constexpr std::string_view name = "subspace";
 
   /// Throws on a dimension that is not positive.
-  subspace_layout(const X& exec, Inner inner, const subspace_options& how)
-      : how_(how),
-        inner_(std::move(inner)),
-        start_(exec.template allocate<float>(inner_.blocks().size())) {
-    require(how.dimension > 0, name, ": the dimension is ", how.dimension,
-            ", wanted a positive one");
-    inner_.start(exec, start_.view(start_.size()));
-    blocks_.add("subspace", 1, how.dimension);
-  }
+  subspace_layout(const X& exec, Inner inner, const subspace_options& how);
 
   [[nodiscard]] const Inner& inner() const { return inner_; }  // of the n values
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
@@ -91,16 +83,7 @@ class subspace_layout {
   void start(const X&, tensor_view<float, 1>) const {}
 
   /// n d additions a branch, and a hundredth as many random words.
-  void hand_out(const X& exec, const part_values& values, handed_parts& out) {
-    const index_t branches = values.all.shape[0], n = start_.size();
-    expanded_.reserve(branches * n);
-    const project_run task{how_.seed,       start_.data(),
-                           values,          n,
-                           how_.dimension,  1 / std::sqrt(static_cast<double>(n)),
-                           expanded_.data()};
-    exec.for_each(branches * task.runs(), task);
-    inner_.hand_out(exec, part_values{{expanded_.data(), {branches, n}}, 0}, out);
-  }
+  void hand_out(const X& exec, const part_values& values, handed_parts& out);
 
   /// The inner layout's, and what it would need for its values.
   [[nodiscard]] index_t byte_count() const {
@@ -117,5 +100,28 @@ class subspace_layout {
   memory start_;     // [n]
   memory expanded_;  // [branches, n]
 };
+
+template <executor X, view_layout<X> Inner>
+subspace_layout<X, Inner>::subspace_layout(const X& exec, Inner inner, const subspace_options& how)
+    : how_(how),
+      inner_(std::move(inner)),
+      start_(exec.template allocate<float>(inner_.blocks().size())) {
+  require(how.dimension > 0, name, ": the dimension is ", how.dimension, ", wanted a positive one");
+  inner_.start(exec, start_.view(start_.size()));
+  blocks_.add("subspace", 1, how.dimension);
+}
+
+template <executor X, view_layout<X> Inner>
+void subspace_layout<X, Inner>::hand_out(const X& exec, const part_values& values,
+                                         handed_parts& out) {
+  const index_t branches = values.all.shape[0], n = start_.size();
+  expanded_.reserve(branches * n);
+  const project_run task{how_.seed,       start_.data(),
+                         values,          n,
+                         how_.dimension,  1 / std::sqrt(static_cast<double>(n)),
+                         expanded_.data()};
+  exec.for_each(branches * task.runs(), task);
+  inner_.hand_out(exec, part_values{{expanded_.data(), {branches, n}}, 0}, out);
+}
 
 }  // namespace zoq

@@ -1,0 +1,63 @@
+// What a trainer does on the executor cpu, compiled in zoq::kernels where that is linked.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "zoq/estimate/estimators.hpp"
+#include "zoq/exec/cpu.hpp"
+#include "zoq/optim/apply.hpp"
+#include "zoq/optim/optimizers.hpp"
+#include "zoq/train/step.hpp"
+
+#ifdef ZOQ_COMPILED_KERNELS
+
+namespace zoq {
+
+extern template void detail::add_terms(const cpu&, const gradient&, const any_direction&, seed_t,
+                                       const value_order&, double, tensor_view<float, 2>);
+extern template bool detail::all_finite(const cpu&, index_t, const float*);
+extern template std::vector<float> detail::downloaded(const cpu&, const float*, index_t);
+extern template void apply_optimizer(const cpu&, const sgd&, const value_order&, step_facts,
+                                     const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const momentum&, const value_order&, step_facts,
+                                     const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const adam&, const value_order&, step_facts,
+                                     const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const adamax&, const value_order&, step_facts,
+                                     const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const normalised&, const value_order&, step_facts,
+                                     const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const polyak&, const value_order&, step_facts,
+                                     const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const adalomo&, const value_order&, step_facts,
+                                     const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const sign_descent&, const value_order&,
+                                     step_facts, const float*, float*, float*);
+extern template void apply_optimizer(const cpu&, const any_optimizer&, const value_order&,
+                                     step_facts, const float*, float*, float*);
+extern template void any_optimizer::apply(const cpu&, const value_order&, const step_facts&,
+                                          const float*, float*, float*) const;
+extern template bool hizoo::ask(const cpu&, const step_info&, hizoo::state&,
+                                std::span<const answer>, std::vector<query>&) const;
+extern template void hizoo::tell(const cpu&, const step_info&, hizoo::state&,
+                                 std::span<const query>, std::span<const answer>, gradient&) const;
+extern template std::vector<float> hizoo::save(const cpu&, const hizoo::state&) const;
+extern template void hizoo::load(const cpu&, std::span<const float>, hizoo::state&) const;
+extern template bool svrg::ask(const cpu&, const step_info&, svrg::state&, std::span<const answer>,
+                               std::vector<query>&) const;
+extern template void svrg::tell(const cpu&, const step_info&, svrg::state&, std::span<const query>,
+                                std::span<const answer>, gradient&) const;
+extern template std::vector<float> svrg::save(const cpu&, const svrg::state&) const;
+extern template void svrg::load(const cpu&, std::span<const float>, svrg::state&) const;
+extern template bool any_estimator::ask(const cpu&, const step_info&, any_estimator::state&,
+                                        std::span<const answer>, std::vector<query>&) const;
+extern template void any_estimator::tell(const cpu&, const step_info&, any_estimator::state&,
+                                         std::span<const query>, std::span<const answer>,
+                                         gradient&) const;
+extern template std::vector<float> any_estimator::save(const cpu&,
+                                                       const any_estimator::state&) const;
+extern template void any_estimator::load(const cpu&, std::span<const float>,
+                                         any_estimator::state&) const;
+
+}  // namespace zoq
+
+#endif
