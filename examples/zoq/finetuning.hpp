@@ -10,8 +10,8 @@
 #include <string_view>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/model/llama_forward.hpp>
-#include <zoq/train/record.hpp>
 #include <zoq/train/trainer.hpp>
+#include <zoq/train/trajectory.hpp>
 #include <zoq/view/values_file.hpp>
 
 #include "describe_run.hpp"

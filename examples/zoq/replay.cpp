@@ -5,8 +5,8 @@
 #include <zoq/exec/serial.hpp>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/model/target.hpp>
-#include <zoq/train/record.hpp>
 #include <zoq/train/step.hpp>
+#include <zoq/train/trajectory.hpp>
 #include <zoq/view/values_file.hpp>
 
 #include "command.hpp"

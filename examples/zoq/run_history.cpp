@@ -6,6 +6,7 @@
 #include <map>
 #include <zoq/core/error.hpp>
 #include <zoq/train/record.hpp>
+#include <zoq/train/trajectory.hpp>
 #include <zoq/view/values_file.hpp>
 
 namespace zoq::cli {

@@ -1,5 +1,5 @@
 // What needs JSON and regular expressions: text, rows of data, masks, deltas, records of runs, and models
-// in other files than GGUF's.
+// in other files than GGUF's. Exports and train/trajectory.hpp, which take longer to compile, by themselves.
 // Link zoq::io.
 //
 //     zoq::tokenizer words(zoq::open_model_file("model.gguf"));

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/input.hpp"
 #include "zoq/train/record.hpp"
+#include "zoq/train/trajectory.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const zoq::fuzz::file& input = zoq::fuzz::as_file({data, size});

@@ -14,6 +14,7 @@
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/train/record.hpp"
+#include "zoq/train/trajectory.hpp"
 
 using zoq::checkpoint;
 using zoq::index_t;

@@ -16,6 +16,7 @@
 #include "tiny_task.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
+#include "zoq/train/trajectory.hpp"
 
 using zoq::answer;
 using zoq::index_t;

@@ -13,6 +13,7 @@
 #include "zoq/optim/optimizers.hpp"
 #include "zoq/train/checkpoint.hpp"
 #include "zoq/train/record.hpp"
+#include "zoq/train/trajectory.hpp"
 #include "zoq/view/delta.hpp"
 
 using namespace zoq::test;

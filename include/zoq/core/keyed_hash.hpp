@@ -12,8 +12,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <random>
 #include <string_view>
+
+#include "zoq/core/config.hpp"
 
 namespace zoq {
 
@@ -44,13 +45,10 @@ struct keyed_hash {
     std::uint64_t start, factor;
   };
   static const secrets& drawn() {
-    static const secrets once = [] {
-      std::random_device source;
-      const auto word = [&] { return std::uint64_t{source()} << 32 | source(); };
-      return secrets{word(), word() | 1};
-    }();
+    static const secrets once = draw();
     return once;
   }
+  static secrets draw();
   // The upper half of the product depends on all bits of `a`; the sum keeps `a` when the product is zero.
   static std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
     __extension__ using wide = unsigned __int128;
@@ -60,3 +58,19 @@ struct keyed_hash {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <random>
+
+namespace zoq {
+
+ZOQ_BODY keyed_hash::secrets keyed_hash::draw() {
+  std::random_device source;
+  const auto word = [&] { return std::uint64_t{source()} << 32 | source(); };
+  return {word(), word() | 1};
+}
+
+}  // namespace zoq
+
+#endif

@@ -13,96 +13,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstddef>
-#include <cstdint>
-#include <cstdio>
-#include <cstring>
-#include <random>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 
 namespace zoq {
 
 namespace detail {
 
+/// Writes some of the bytes, from the first on: as ::write does.
+using some_writer = function_ref<std::ptrdiff_t(std::span<const std::byte>)>;
+
 /// Writes all bytes, by as many calls of some(rest) as it takes; it returns what it wrote, as ::write
 /// does. Throws, naming `path` and the cause.
-template <class Some>
-void write_all(const std::string& path, std::span<const std::byte> bytes, const Some& some) {
-  while (!bytes.empty()) {
-    const ssize_t n = some(bytes);
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    require(n > 0, path, ": cannot write: ", std::strerror(n < 0 ? errno : EIO));
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-}
+void write_all(const std::string& path, std::span<const std::byte> bytes, some_writer some);
 
 /// Brings what was written to the disk; false, with errno, when that fails.
-inline bool flush(int descriptor) {
-  int result = 0;
-  do {
-    result = ::fsync(descriptor);
-  } while (result != 0 && errno == EINTR);
-  return result == 0 || errno == EINVAL;  // EINVAL: a file system that knows no flush
-}
+bool flush(int descriptor);
 
 /// Brings the names in a folder to the disk. Throws, naming `path`, when the disk fails; a folder that may
 /// be written and not read is left to the system.
-inline void flush_folder(const std::string& folder, const std::string& path) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor >= 0) {
-    const bool done = flush(descriptor);
-    const int cause = errno;
-    ::close(descriptor);
-    require(done, path, ": cannot flush its folder: ", std::strerror(cause));
-  }
-}
+void flush_folder(const std::string& folder, const std::string& path);
 
 }  // namespace detail
 
 /// True for the name of a temporary file that was to become the file of name `target`.
-inline bool is_part_of(std::string_view name, std::string_view target) {
-  constexpr std::string_view end = ".part";
-  if (!name.starts_with(target) || !name.ends_with(end) ||
-      name.size() < target.size() + 2 + end.size() || name[target.size()] != '.') {
-    return false;
-  }
-  const std::string_view number =
-      name.substr(target.size() + 1, name.size() - target.size() - 1 - end.size());
-  return number.find_first_not_of("0123456789") == std::string_view::npos;
-}
+bool is_part_of(std::string_view name, std::string_view target);
 
 class atomic_file {
  public:
   /// Creates the temporary file; `path` stays as it is until commit(). Throws `error`, naming
   /// `path` and the cause, when the folder is missing or read-only, or `path` is a directory.
-  explicit atomic_file(std::string path) : path_(std::move(path)) {
-    struct stat facts = {};
-    require(::stat(path_.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode), path_,
-            ": is a directory, wanted a file");
-    std::random_device source;
-    for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
-      temporary_ = text(path_, ".", source(), ".part");
-      // The mode honours the umask, as a file written plainly would.
-      descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) {
-        break;
-      }
-    }
-    require(descriptor_ >= 0, path_, ": cannot create: ", std::strerror(errno));
-  }
+  explicit atomic_file(std::string path);
 
   atomic_file(const atomic_file&) = delete;
   atomic_file& operator=(const atomic_file&) = delete;
@@ -115,65 +61,23 @@ class atomic_file {
 
   /// Appends `bytes`. Throws `error`, naming the file and the cause, e.g. a full disk. Unbuffered:
   /// many small pieces are better joined first.
-  void write(std::span<const std::byte> bytes) {
-    put(bytes, [this](std::span<const std::byte> rest) {
-      return ::write(descriptor_, rest.data(), rest.size());
-    });
-  }
+  void write(std::span<const std::byte> bytes);
   /// Writes `bytes` from byte `offset` on, in any order: appending goes on where it was. Throws likewise.
-  void write_at(index_t offset, std::span<const std::byte> bytes) {
-    put(bytes, [this, &offset](std::span<const std::byte> rest) {
-      const ssize_t n = ::pwrite(descriptor_, rest.data(), rest.size(), static_cast<off_t>(offset));
-      offset += n > 0 ? n : 0;
-      return n;
-    });
-  }
+  void write_at(index_t offset, std::span<const std::byte> bytes);
   /// Appends `chars`. Throws likewise.
-  void write(std::string_view chars) {
-    write(std::as_bytes(std::span<const char>(chars.data(), chars.size())));
-  }
+  void write(std::string_view chars);
 
   /// Puts what was written in the place of `path`. Throws `error`, naming the file and the cause,
   /// and then leaves `path` as it was (but for a folder that cannot be flushed: the new contents are then
   /// in place, and a power cut may bring the old ones back).
-  void commit() {
-    require(descriptor_ >= 0, path_, ": committed twice");
-    check(detail::flush(descriptor_), "flush");
-    check(::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR, "close");
-    check(std::rename(temporary_.c_str(), path_.c_str()) == 0, "rename a temporary file to");
-    temporary_.clear();
-    flush_folder();
-  }
+  void commit();
 
  private:
-  template <class Some>
-  void put(std::span<const std::byte> bytes, const Some& some) {
-    require(descriptor_ >= 0, path_, ": written after the end");
-    detail::write_all(path_, bytes, some);
-  }
+  void put(std::span<const std::byte> bytes, detail::some_writer some);
+  void check(bool done, const char* what);
 
-  void check(bool done, const char* what) {
-    if (!done) {
-      const int cause = errno;
-      abandon();
-      fail(path_, ": cannot ", what, " it: ", std::strerror(cause));
-    }
-  }
-
-  void flush_folder() const {
-    const std::size_t slash = path_.rfind('/');
-    detail::flush_folder(slash == std::string::npos ? "." : path_.substr(0, slash + 1), path_);
-  }
-
-  void abandon() noexcept {
-    if (descriptor_ >= 0) {
-      ::close(std::exchange(descriptor_, -1));
-    }
-    if (!temporary_.empty()) {
-      ::unlink(temporary_.c_str());
-      temporary_.clear();
-    }
-  }
+  void flush_folder() const;
+  void abandon() noexcept;
 
   std::string path_;
   std::string temporary_;  // empty once committed or abandoned
@@ -181,10 +85,148 @@ class atomic_file {
 };
 
 /// Replaces the contents of `path` by `chars`, whole or not at all. Throws as atomic_file does.
-inline void write_file_atomically(const std::string& path, std::string_view chars) {
+void write_file_atomically(const std::string& path, std::string_view chars);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY void write_all(const std::string& path, std::span<const std::byte> bytes,
+                        some_writer some) {
+  while (!bytes.empty()) {
+    const std::ptrdiff_t n = some(bytes);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    require(n > 0, path, ": cannot write: ", std::strerror(n < 0 ? errno : EIO));
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+ZOQ_BODY bool flush(int descriptor) {
+  int result = 0;
+  do {
+    result = ::fsync(descriptor);
+  } while (result != 0 && errno == EINTR);
+  return result == 0 || errno == EINVAL;  // EINVAL: a file system that knows no flush
+}
+
+ZOQ_BODY void flush_folder(const std::string& folder, const std::string& path) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor >= 0) {
+    const bool done = flush(descriptor);
+    const int cause = errno;
+    ::close(descriptor);
+    require(done, path, ": cannot flush its folder: ", std::strerror(cause));
+  }
+}
+
+}  // namespace detail
+
+ZOQ_BODY bool is_part_of(std::string_view name, std::string_view target) {
+  constexpr std::string_view end = ".part";
+  if (!name.starts_with(target) || !name.ends_with(end) ||
+      name.size() < target.size() + 2 + end.size() || name[target.size()] != '.') {
+    return false;
+  }
+  const std::string_view number =
+      name.substr(target.size() + 1, name.size() - target.size() - 1 - end.size());
+  return number.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+ZOQ_BODY atomic_file::atomic_file(std::string path) : path_(std::move(path)) {
+  struct stat facts = {};
+  require(::stat(path_.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode), path_,
+          ": is a directory, wanted a file");
+  std::random_device source;
+  for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
+    temporary_ = text(path_, ".", source(), ".part");
+    // The mode honours the umask, as a file written plainly would.
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) {
+      break;
+    }
+  }
+  require(descriptor_ >= 0, path_, ": cannot create: ", std::strerror(errno));
+}
+
+ZOQ_BODY void atomic_file::write(std::span<const std::byte> bytes) {
+  put(bytes, [this](std::span<const std::byte> rest) {
+    return ::write(descriptor_, rest.data(), rest.size());
+  });
+}
+
+ZOQ_BODY void atomic_file::write_at(index_t offset, std::span<const std::byte> bytes) {
+  put(bytes, [this, &offset](std::span<const std::byte> rest) {
+    const ssize_t n = ::pwrite(descriptor_, rest.data(), rest.size(), static_cast<off_t>(offset));
+    offset += n > 0 ? n : 0;
+    return n;
+  });
+}
+
+ZOQ_BODY void atomic_file::write(std::string_view chars) {
+  write(std::as_bytes(std::span<const char>(chars.data(), chars.size())));
+}
+
+ZOQ_BODY void atomic_file::commit() {
+  require(descriptor_ >= 0, path_, ": committed twice");
+  check(detail::flush(descriptor_), "flush");
+  check(::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR, "close");
+  check(std::rename(temporary_.c_str(), path_.c_str()) == 0, "rename a temporary file to");
+  temporary_.clear();
+  flush_folder();
+}
+
+ZOQ_BODY void atomic_file::put(std::span<const std::byte> bytes, detail::some_writer some) {
+  require(descriptor_ >= 0, path_, ": written after the end");
+  detail::write_all(path_, bytes, some);
+}
+
+ZOQ_BODY void atomic_file::check(bool done, const char* what) {
+  if (!done) {
+    const int cause = errno;
+    abandon();
+    fail(path_, ": cannot ", what, " it: ", std::strerror(cause));
+  }
+}
+
+ZOQ_BODY void atomic_file::flush_folder() const {
+  const std::size_t slash = path_.rfind('/');
+  detail::flush_folder(slash == std::string::npos ? "." : path_.substr(0, slash + 1), path_);
+}
+
+ZOQ_BODY void atomic_file::abandon() noexcept {
+  if (descriptor_ >= 0) {
+    ::close(std::exchange(descriptor_, -1));
+  }
+  if (!temporary_.empty()) {
+    ::unlink(temporary_.c_str());
+    temporary_.clear();
+  }
+}
+
+ZOQ_BODY void write_file_atomically(const std::string& path, std::string_view chars) {
   atomic_file file(path);
   file.write(chars);
   file.commit();
 }
 
 }  // namespace zoq
+
+#endif

@@ -8,7 +8,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +20,6 @@
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
-#include "zoq/io/utf8.hpp"
 
 namespace zoq {
 
@@ -30,24 +28,7 @@ static_assert(std::endian::native == std::endian::little,
 
 /// `text` fit for one line of a message: control characters and bytes that are no UTF-8 become '?', so
 /// that no file can steer a terminal, and what goes on beyond `most` bytes is cut.
-inline std::string printable(std::string_view text, std::size_t most = 100) {
-  std::size_t n = std::min(text.size(), most);
-  while (n > 0 && n < text.size() && (static_cast<unsigned char>(text[n]) & 0xc0u) == 0x80u) {
-    --n;  // not inside a UTF-8 character
-  }
-  std::string out;
-  for (std::size_t at = 0; at < n;) {
-    const utf8_char c = read_utf8(text, at);
-    const bool control = c.code < 0x20 || (c.code >= 0x7f && c.code < 0xa0);
-    const auto bytes = static_cast<std::size_t>(c.bytes == 0 ? 1 : c.bytes);
-    out += c.bytes == 0 || control ? std::string_view("?") : text.substr(at, bytes);
-    at += bytes;
-  }
-  if (n < text.size()) {
-    out += "...";
-  }
-  return out;
-}
+std::string printable(std::string_view text, std::size_t most = 100);
 
 /// Stores a * b unless it is above 2^62 or a factor is negative: then returns false.
 inline bool multiply_checked(index_t a, index_t b, index_t& product) {
@@ -110,3 +91,34 @@ class byte_reader {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+
+#include "zoq/io/utf8.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::string printable(std::string_view text, std::size_t most) {
+  std::size_t n = std::min(text.size(), most);
+  while (n > 0 && n < text.size() && (static_cast<unsigned char>(text[n]) & 0xc0u) == 0x80u) {
+    --n;  // not inside a UTF-8 character
+  }
+  std::string out;
+  for (std::size_t at = 0; at < n;) {
+    const utf8_char c = read_utf8(text, at);
+    const bool control = c.code < 0x20 || (c.code >= 0x7f && c.code < 0xa0);
+    const auto bytes = static_cast<std::size_t>(c.bytes == 0 ? 1 : c.bytes);
+    out += c.bytes == 0 || control ? std::string_view("?") : text.substr(at, bytes);
+    at += bytes;
+  }
+  if (n < text.size()) {
+    out += "...";
+  }
+  return out;
+}
+
+}  // namespace zoq
+
+#endif

@@ -6,11 +6,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "zoq/core/config.hpp"
 
 namespace zoq {
 
@@ -23,6 +24,26 @@ struct hf_place {
   std::string name;       // in GGUF files
   take what = take::all;  // of the folder's tensor
 };
+
+/// Where the tensor of this name goes in a model of the family "llama", "gpt2" or "openelm": most to
+/// one place, some that hold no weights to none. Nothing when the family has no such tensor.
+std::optional<std::vector<hf_place>> hf_places(std::string_view family, std::string_view name);
+
+/// The reverse: the tensor of a folder that holds the tensor `name` of GGUF files, in a model with its
+/// head, and what of it. Nothing when the family has no such tensor.
+std::optional<hf_place> hf_source_of(std::string_view family, std::string_view name);
+
+/// The same of a matrix or gain that goes to one place as it is; empty for others.
+std::string hf_name_of(std::string_view family, std::string_view name);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+
+namespace zoq {
 
 namespace detail {
 
@@ -37,7 +58,7 @@ struct hf_names {
   std::vector<std::string_view> unused;  // endings of tensors that hold no weights
 };
 
-inline hf_names hf_names_of(std::string_view family) {
+ZOQ_BODY hf_names hf_names_of(std::string_view family) {
   using enum hf_place::take;
   if (family == "llama") {
     return {"model.layers.",
@@ -85,10 +106,8 @@ inline hf_names hf_names_of(std::string_view family) {
 
 }  // namespace detail
 
-/// Where the tensor of this name goes in a model of the family "llama", "gpt2" or "openelm": most to
-/// one place, some that hold no weights to none. Nothing when the family has no such tensor.
-inline std::optional<std::vector<hf_place>> hf_places(std::string_view family,
-                                                      std::string_view name) {
+ZOQ_BODY std::optional<std::vector<hf_place>> hf_places(std::string_view family,
+                                                        std::string_view name) {
   const detail::hf_names known = detail::hf_names_of(family);
   if (std::any_of(known.unused.begin(), known.unused.end(),
                   [&](std::string_view ending) { return name.ends_with(ending); })) {
@@ -125,9 +144,7 @@ inline std::optional<std::vector<hf_place>> hf_places(std::string_view family,
   return out.empty() ? std::nullopt : std::optional(out);
 }
 
-/// The reverse: the tensor of a folder that holds the tensor `name` of GGUF files, in a model with its
-/// head, and what of it. Nothing when the family has no such tensor.
-inline std::optional<hf_place> hf_source_of(std::string_view family, std::string_view name) {
+ZOQ_BODY std::optional<hf_place> hf_source_of(std::string_view family, std::string_view name) {
   const detail::hf_names known = detail::hf_names_of(family);
   constexpr std::string_view block = "blk.";
   const std::string_view ending = name.ends_with(".bias") ? ".bias" : ".weight";
@@ -156,11 +173,12 @@ inline std::optional<hf_place> hf_source_of(std::string_view family, std::string
   return std::nullopt;
 }
 
-/// The same of a matrix or gain that goes to one place as it is; empty for others.
-inline std::string hf_name_of(std::string_view family, std::string_view name) {
+ZOQ_BODY std::string hf_name_of(std::string_view family, std::string_view name) {
   const std::optional<hf_place> found = hf_source_of(family, name);
   return found && found->what == hf_place::take::all && name.ends_with(".weight") ? found->name
                                                                                   : std::string();
 }
 
 }  // namespace zoq
+
+#endif

@@ -11,16 +11,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fcntl.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX
-#include <unistd.h>
-
-#include <atomic>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
-#include "zoq/core/error.hpp"
+#include "zoq/core/config.hpp"
 
 namespace zoq {
 
@@ -31,12 +25,38 @@ using shrunk_file_report = void (*)(const char* path) noexcept;
 
 namespace detail {
 
-inline std::atomic<shrunk_file_report> report_shrunk_file{nullptr};
-
 /// Finds the mapping of `address` and stores its path, of at most `room` bytes with the end. False when
 /// no file is mapped there. Reads /proc/self/maps, "FIRST-LAST rights offset device inode   path" a line,
 /// without allocating: safe in a signal handler.
-inline bool mapped_path_at(std::uintptr_t address, char* path, std::size_t room) {
+bool mapped_path_at(std::uintptr_t address, char* path, std::size_t room);
+
+}  // namespace detail
+
+/// From now on `report` is called when this program reads a mapped file behind its end; one report is
+/// kept, the last. For programs, which own their signals: the library itself never calls it. Throws when
+/// the system takes no handler.
+void when_a_file_shrinks(shrunk_file_report report);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <fcntl.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+inline std::atomic<shrunk_file_report> report_shrunk_file{nullptr};
+
+ZOQ_BODY bool mapped_path_at(std::uintptr_t address, char* path, std::size_t room) {
   const int maps = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   if (maps < 0) {
     return false;
@@ -77,7 +97,7 @@ inline bool mapped_path_at(std::uintptr_t address, char* path, std::size_t room)
   return false;
 }
 
-extern "C" inline void zoq_on_bus_error(int signal, siginfo_t* facts, void*) {
+extern "C" ZOQ_BODY void zoq_on_bus_error(int signal, siginfo_t* facts, void*) {
   // The same signal has other causes: an address that is not aligned, memory that broke.
   if (facts->si_code == BUS_ADRERR) {
     char path[4096];
@@ -95,10 +115,7 @@ extern "C" inline void zoq_on_bus_error(int signal, siginfo_t* facts, void*) {
 
 }  // namespace detail
 
-/// From now on `report` is called when this program reads a mapped file behind its end; one report is
-/// kept, the last. For programs, which own their signals: the library itself never calls it. Throws when
-/// the system takes no handler.
-inline void when_a_file_shrinks(shrunk_file_report report) {
+ZOQ_BODY void when_a_file_shrinks(shrunk_file_report report) {
   detail::report_shrunk_file.store(report);
   struct sigaction action = {};
   action.sa_sigaction = detail::zoq_on_bus_error;
@@ -107,3 +124,5 @@ inline void when_a_file_shrinks(shrunk_file_report report) {
 }
 
 }  // namespace zoq
+
+#endif

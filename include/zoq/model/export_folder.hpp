@@ -10,33 +10,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <functional>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <span>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
-#include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/atomic_file.hpp"
-#include "zoq/io/hf_folder.hpp"
-#include "zoq/io/hf_names.hpp"
-#include "zoq/io/hf_writer.hpp"
-#include "zoq/io/new_folder.hpp"
-#include "zoq/io/safetensors.hpp"
-#include "zoq/model/quantize.hpp"
 #include "zoq/model/tensor_export.hpp"
 #include "zoq/model/tuned_model.hpp"
-#include "zoq/ops/tensors.hpp"
 
 namespace zoq {
 
@@ -48,8 +29,49 @@ struct folder_options {
 
 /// A float format as safetensors and as transformers name it: {"F32", "float32"}. Throws, starting with
 /// `where`, on another format.
-inline std::pair<std::string, std::string> float_names_of(std::string_view format,
-                                                          const std::string& where) {
+std::pair<std::string, std::string> float_names_of(std::string_view format,
+                                                   const std::string& where);
+
+namespace detail {
+
+std::string json_text(const nlohmann::ordered_json& value, int indent);
+
+}  // namespace detail
+
+/// Writes the folder `to`, which must not be there or be empty; it appears whole or not at all. Throws,
+/// naming file and tensor, on another format or family, and as tensor_export and the writers do. Memory:
+/// as export_gguf; one matrix more of a GPT-2.
+export_summary export_folder(const tuned_model& m, const std::string& to,
+                             const folder_options& how = {}, const export_progress& tell = {});
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/atomic_file.hpp"
+#include "zoq/io/hf_folder.hpp"
+#include "zoq/io/hf_names.hpp"
+#include "zoq/io/hf_writer.hpp"
+#include "zoq/io/mapped_file.hpp"
+#include "zoq/io/new_folder.hpp"
+#include "zoq/io/safetensors.hpp"
+#include "zoq/model/quantize.hpp"
+#include "zoq/ops/tensors.hpp"
+#include "zoq/quant/formats.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::pair<std::string, std::string> float_names_of(std::string_view format,
+                                                            const std::string& where) {
   if (format == f32_format::name) {
     return {"F32", "float32"};
   }
@@ -62,9 +84,9 @@ inline std::pair<std::string, std::string> float_names_of(std::string_view forma
 namespace detail {
 
 /// A tensor's bytes, turned where the folder keeps [inputs, outputs].
-inline safetensor_source folder_source(tensor_export& t, const model_tensor& from,
-                                       const hf_place& place, const std::string& dtype,
-                                       const std::function<void(index_t)>& done) {
+ZOQ_BODY safetensor_source folder_source(tensor_export& t, const model_tensor& from,
+                                         const hf_place& place, const std::string& dtype,
+                                         const std::function<void(index_t)>& done) {
   const index_t rows = from.weight.rows(), columns = from.weight.columns();
   const bool turned = place.what == hf_place::take::transposed;
   const bool vector = from.role == tensor_role::norm || from.role == tensor_role::bias;
@@ -92,18 +114,18 @@ inline safetensor_source folder_source(tensor_export& t, const model_tensor& fro
 }
 
 /// "model-00002-of-00003.safetensors"; of one file "model.safetensors".
-inline std::string shard_name(std::size_t number, std::size_t count) {
+ZOQ_BODY std::string shard_name(std::size_t number, std::size_t count) {
   char out[64];
   std::snprintf(out, sizeof out, "model-%05zu-of-%05zu.safetensors", number + 1, count);
   return count == 1 ? "model.safetensors" : out;
 }
 
-inline std::string json_text(const nlohmann::ordered_json& value, int indent) {
+ZOQ_BODY std::string json_text(const nlohmann::ordered_json& value, int indent) {
   return value.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 /// What is in a folder beside tensors. The order of config.json's keys is kept.
-inline void write_beside(const tuned_model& m, const std::string& dtype, const std::string& to) {
+ZOQ_BODY void write_beside(const tuned_model& m, const std::string& dtype, const std::string& to) {
   const auto write = [&](const char* name, const nlohmann::ordered_json& value, int indent) {
     write_file_atomically(to + "/" + name, json_text(value, indent));
   };
@@ -132,12 +154,8 @@ inline void write_beside(const tuned_model& m, const std::string& dtype, const s
 
 }  // namespace detail
 
-/// Writes the folder `to`, which must not be there or be empty; it appears whole or not at all. Throws,
-/// naming file and tensor, on another format or family, and as tensor_export and the writers do. Memory:
-/// as export_gguf; one matrix more of a GPT-2.
-inline export_summary export_folder(const tuned_model& m, const std::string& to,
-                                    const folder_options& how = {},
-                                    const export_progress& tell = {}) {
+ZOQ_BODY export_summary export_folder(const tuned_model& m, const std::string& to,
+                                      const folder_options& how, const export_progress& tell) {
   const auto [dtype, torch_dtype] = float_names_of(how.format, to);
   const format_info wanted = format_named(how.format);
   const std::string family(m.model().config().family);
@@ -199,3 +217,5 @@ inline export_summary export_folder(const tuned_model& m, const std::string& to,
 }
 
 }  // namespace zoq
+
+#endif

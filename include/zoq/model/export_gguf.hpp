@@ -14,30 +14,52 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+#include <string_view>
+
+#include "zoq/core/config.hpp"
+#include "zoq/model/tensor_export.hpp"
+#include "zoq/model/tuned_model.hpp"
+#include "zoq/quant/formats.hpp"
+
+namespace zoq {
+
+/// Writes the model to `to`, tensors that the values change in the format of this name: f32, which keeps
+/// the values to the bit, f16, bf16, or a quantised one, which loses most of small changes. So are
+/// tensors in formats that GGUF lacks. Throws, naming file and tensor, on an unknown format or one
+/// that is not GGUF's or whose block does not divide the columns, and as tensor_export and gguf_writer
+/// do; then there is no file. Memory: about a megabyte, and pages of one tensor.
+export_summary export_gguf(const tuned_model& m, const std::string& to,
+                           std::string_view format = f32_format::name,
+                           const export_progress& tell = {});
+
+/// Writes the products of a LoRA view as an adapter. Throws when the values are anything else, or when
+/// their scale is 0, and as gguf_writer does.
+adapter_summary export_gguf_lora(const tuned_model& m, const std::string& to);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
 #include <cstddef>
 #include <filesystem>
 #include <optional>
 #include <span>
-#include <string>
-#include <string_view>
 #include <system_error>
 #include <vector>
 
-#include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
 #include "zoq/io/gguf_writer.hpp"
 #include "zoq/model/quantize.hpp"
-#include "zoq/model/tensor_export.hpp"
-#include "zoq/model/tuned_model.hpp"
 #include "zoq/ops/tensors.hpp"
-#include "zoq/quant/formats.hpp"
 
 namespace zoq {
 
 namespace detail {
 
 /// The format of tensor `t` in an exported GGUF file. Readers take norms and biases in f32 alone.
-inline format_info gguf_format_of(const model_tensor& t, bool touched, const format_info& wanted) {
+ZOQ_BODY format_info gguf_format_of(const model_tensor& t, bool touched,
+                                    const format_info& wanted) {
   const format_info now = t.weight.format();
   const bool vector = t.role == tensor_role::norm || t.role == tensor_role::bias;
   if (vector && (touched || now.name == f16_format::name || now.name == bf16_format::name)) {
@@ -47,7 +69,7 @@ inline format_info gguf_format_of(const model_tensor& t, bool touched, const for
 }
 
 /// Not over the model that is read.
-inline void require_another_file(const tuned_model& m, const std::string& to) {
+ZOQ_BODY void require_another_file(const tuned_model& m, const std::string& to) {
   std::error_code missing;
   require(!std::filesystem::equivalent(m.path(), to, missing), to,
           ": cannot be written over the model");
@@ -55,14 +77,8 @@ inline void require_another_file(const tuned_model& m, const std::string& to) {
 
 }  // namespace detail
 
-/// Writes the model to `to`, tensors that the values change in the format of this name: f32, which keeps
-/// the values to the bit, f16, bf16, or a quantised one, which loses most of small changes. So are
-/// tensors in formats that GGUF lacks. Throws, naming file and tensor, on an unknown format or one
-/// that is not GGUF's or whose block does not divide the columns, and as tensor_export and gguf_writer
-/// do; then there is no file. Memory: about a megabyte, and pages of one tensor.
-inline export_summary export_gguf(const tuned_model& m, const std::string& to,
-                                  std::string_view format = f32_format::name,
-                                  const export_progress& tell = {}) {
+ZOQ_BODY export_summary export_gguf(const tuned_model& m, const std::string& to,
+                                    std::string_view format, const export_progress& tell) {
   const format_info wanted = format_named(format);
   require(wanted.gguf_type != no_gguf_type, to, ": ", format, " is no format of GGUF files");
   detail::require_another_file(m, to);
@@ -99,9 +115,7 @@ inline export_summary export_gguf(const tuned_model& m, const std::string& to,
   return sum;
 }
 
-/// Writes the products of a LoRA view as an adapter. Throws when the values are anything else, or when
-/// their scale is 0, and as gguf_writer does.
-inline adapter_summary export_gguf_lora(const tuned_model& m, const std::string& to) {
+ZOQ_BODY adapter_summary export_gguf_lora(const tuned_model& m, const std::string& to) {
   require(m.only_low_rank(), to,
           ": a GGUF adapter holds the products of the views lora and lora-b; ",
           m.view().empty() ? "there are no values" : text("the values are of the view ", m.view()),
@@ -144,3 +158,5 @@ inline adapter_summary export_gguf_lora(const tuned_model& m, const std::string&
 }
 
 }  // namespace zoq
+
+#endif

@@ -14,25 +14,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+
+#include "zoq/core/config.hpp"
+#include "zoq/model/tensor_export.hpp"
+#include "zoq/model/tuned_model.hpp"
+
+namespace zoq {
+
+/// Writes the folder `to`, which must not be there or be empty; it appears whole or not at all. Throws
+/// on values of another view, on families that PEFT's adapter does not fit, on a mask too uneven for it,
+/// and as the writers do. Memory: the adapter twice.
+adapter_summary export_peft(const tuned_model& m, const std::string& to);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/io/atomic_file.hpp"
 #include "zoq/io/hf_names.hpp"
 #include "zoq/io/new_folder.hpp"
 #include "zoq/io/safetensors.hpp"
 #include "zoq/model/export_folder.hpp"
-#include "zoq/model/tuned_model.hpp"
 #include "zoq/ops/tensors.hpp"
 
 namespace zoq {
@@ -62,15 +76,15 @@ struct peft_parts {
 };
 
 /// "model.layers.0.self_attn.q_proj": the module whose weight is tensor `number`.
-inline std::string peft_module(const tuned_model& m, index_t number) {
+ZOQ_BODY std::string peft_module(const tuned_model& m, index_t number) {
   std::string name = hf_source_of(m.model().config().family, m.model().tensor(number).name)->name;
   name.resize(name.size() - std::string_view(".weight").size());
   return name;
 }
 
 /// Calls f(number, weight) for every tensor that the values change.
-template <class F>
-void for_each_touched(const tuned_model& m, const F& f) {
+ZOQ_BODY void for_each_touched(const tuned_model& m,
+                               function_ref<void(index_t number, const any_packed& weight)> f) {
   for (index_t n = 0; n < static_cast<index_t>(m.model().tensors().size()); ++n) {
     if (m.touches(n)) {
       f(n, m.model().tensor(n).weight);
@@ -78,8 +92,8 @@ void for_each_touched(const tuned_model& m, const F& f) {
   }
 }
 
-inline void add_lora(const tuned_model& m, const std::string& to, peft_parts& out,
-                     nlohmann::ordered_json& config) {
+ZOQ_BODY void add_lora(const tuned_model& m, const std::string& to, peft_parts& out,
+                       nlohmann::ordered_json& config) {
   float alpha = 0;
   for_each_touched(m, [&](index_t n, const any_packed& w) {
     const low_rank_product p = *m.low_rank(n);
@@ -107,7 +121,7 @@ inline void add_lora(const tuned_model& m, const std::string& to, peft_parts& ou
 }
 
 /// The entries of one matrix, by row and column of the folder's order, and then fill of value 0.
-inline void add_entries(const tuned_model& m, index_t n, index_t count, peft_parts& out) {
+ZOQ_BODY void add_entries(const tuned_model& m, index_t n, index_t count, peft_parts& out) {
   const index_t columns = m.model().tensor(n).weight.columns();
   const sparse_values s = *m.sparse(n);
   std::vector<std::pair<index_t, float>> entries;
@@ -140,8 +154,8 @@ inline void add_entries(const tuned_model& m, index_t n, index_t count, peft_par
   out.sum.filled += count - static_cast<index_t>(own);
 }
 
-inline void add_shira(const tuned_model& m, const std::string& to, peft_parts& out,
-                      nlohmann::ordered_json& config) {
+ZOQ_BODY void add_shira(const tuned_model& m, const std::string& to, peft_parts& out,
+                        nlohmann::ordered_json& config) {
   require(m.model().config().family != "gpt2", to,
           ": PEFT's sparse adapter takes modules of nn.Linear, GPT-2 has others: export the whole "
           "model (safetensors)");
@@ -165,10 +179,7 @@ inline void add_shira(const tuned_model& m, const std::string& to, peft_parts& o
 
 }  // namespace detail
 
-/// Writes the folder `to`, which must not be there or be empty; it appears whole or not at all. Throws
-/// on values of another view, on families that PEFT's adapter does not fit, on a mask too uneven for it,
-/// and as the writers do. Memory: the adapter twice.
-inline adapter_summary export_peft(const tuned_model& m, const std::string& to) {
+ZOQ_BODY adapter_summary export_peft(const tuned_model& m, const std::string& to) {
   const bool low_rank = m.only_low_rank();
   require(low_rank || m.only_sparse(), to,
           ": PEFT has adapters for the views sparse, lora and lora-b; ",
@@ -203,3 +214,5 @@ inline adapter_summary export_peft(const tuned_model& m, const std::string& to) 
 }
 
 }  // namespace zoq
+
+#endif

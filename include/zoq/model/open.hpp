@@ -7,12 +7,24 @@
 
 #include <string>
 
-#include "zoq/io/open_model_file.hpp"
+#include "zoq/core/config.hpp"
 #include "zoq/model/llama.hpp"
 
 namespace zoq {
 
 /// Throws as open_model_file and llama::from do.
-inline llama open_model(const std::string& path) { return llama::from(open_model_file(path)); }
+llama open_model(const std::string& path);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/io/open_model_file.hpp"
+
+namespace zoq {
+
+ZOQ_BODY llama open_model(const std::string& path) { return llama::from(open_model_file(path)); }
+
+}  // namespace zoq
+
+#endif

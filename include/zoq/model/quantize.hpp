@@ -22,34 +22,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/gguf_writer.hpp"
-#include "zoq/io/mask_file.hpp"
-#include "zoq/io/model_container.hpp"
-#include "zoq/io/open_model_file.hpp"
-#include "zoq/io/safetensors.hpp"
-#include "zoq/model/llama.hpp"
-#include "zoq/model/requantizer.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/quant/formats.hpp"
 #include "zoq/quant/requantize.hpp"
-#include "zoq/view/delta.hpp"
 
 namespace zoq {
+
+class gguf_writer;
+class model_file;
 
 /// Which tensors get which format, and what the encoding takes into account.
 struct quantize_options {
@@ -78,10 +65,60 @@ struct tensor_change {
 };
 
 /// Where the kept values of the model at `path` are written.
-inline std::string kept_path(const std::string& path) { return path + ".kept.safetensors"; }
+std::string kept_path(const std::string& path);
 
 /// The format of this name. Throws, naming the choices, when there is none.
-inline format_info format_named(std::string_view name) {
+format_info format_named(std::string_view name);
+
+namespace detail {
+
+/// The metadata of `file` for one whose linear matrices are of the format `linear` (none: as they
+/// were), and which holds quantised tensors or not.
+void carry_metadata(const model_file& file, const std::optional<format_info>& linear,
+                    bool has_quantised, gguf_writer& out);
+
+}  // namespace detail
+
+/// Writes the model at `from` to `to`, and what is kept to kept_path(to); tensors in the model's order.
+/// tell(done, all) is called now and then with numbers of weights; what it throws ends the work.
+/// Throws `error`, naming file and tensor, on a file that is no model, a format that is not known, not
+/// for the new file, or whose block does not divide a tensor's columns, a head's format for a tied
+/// head, a mask of another model, importance of another shape, a weight that is not finite or too large
+/// for the format, and when `from` and `to` are one; `to` is then as it was. The kept values are
+/// written after the model: when that fails, the model is there. Memory: about a megabyte, pages of one
+/// mapped tensor, the kept places and values, and what the rows of one tensor own.
+/// Cost: one decoding and one encoding a weight, and with `keep` two readings of the models.
+std::vector<tensor_change> quantize_file(
+    const std::string& from, const std::string& to, const quantize_options& options,
+    const std::function<void(index_t done, index_t all)>& tell = {});
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/gguf_writer.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/model_container.hpp"
+#include "zoq/io/model_file.hpp"
+#include "zoq/io/open_model_file.hpp"
+#include "zoq/io/safetensors.hpp"
+#include "zoq/model/llama.hpp"
+#include "zoq/model/requantizer.hpp"
+#include "zoq/view/delta.hpp"
+
+namespace zoq {
+
+ZOQ_BODY std::string kept_path(const std::string& path) { return path + ".kept.safetensors"; }
+
+ZOQ_BODY format_info format_named(std::string_view name) {
   const std::optional<format_info> found = find_format(name);
   if (!found) {
     std::string known;
@@ -94,7 +131,7 @@ inline format_info format_named(std::string_view name) {
 
 namespace detail {
 
-inline format_info format_after(const model_tensor& t, const quantize_options& options) {
+ZOQ_BODY format_info format_after(const model_tensor& t, const quantize_options& options) {
   const std::string* wanted = nullptr;
   switch (t.role) {
     case tensor_role::linear:
@@ -114,10 +151,8 @@ inline format_info format_after(const model_tensor& t, const quantize_options& o
   return wanted->empty() ? t.weight.format() : format_named(*wanted);
 }
 
-/// The metadata of `file` for one whose linear matrices are of the format `linear` (none: as they
-/// were), and which holds quantised tensors or not.
-inline void carry_metadata(const model_file& file, const std::optional<format_info>& linear,
-                           bool has_quantised, gguf_writer& out) {
+ZOQ_BODY void carry_metadata(const model_file& file, const std::optional<format_info>& linear,
+                             bool has_quantised, gguf_writer& out) {
   constexpr std::string_view file_type = "general.file_type";
   constexpr std::string_view version = "general.quantization_version";
   for (const gguf_value& value : file.metadata()) {
@@ -135,7 +170,7 @@ inline void carry_metadata(const model_file& file, const std::optional<format_in
 }
 
 /// The places to keep, checked against the model.
-inline mask read_keep(const std::string& path, const llama& model) {
+ZOQ_BODY mask read_keep(const std::string& path, const llama& model) {
   mask out = read_mask(path);
   require_model(out, model.hash(), path);
   for (const tensor_mask& t : out.tensors) {
@@ -150,8 +185,8 @@ inline mask read_keep(const std::string& path, const llama& model) {
 }
 
 /// The importance of matrix `w`, where the file has it; checked against its shape.
-inline std::span<const float> importance_of(const safetensors_file& file, const model_tensor& w,
-                                            std::vector<float>& copy) {
+ZOQ_BODY std::span<const float> importance_of(const safetensors_file& file, const model_tensor& w,
+                                              std::vector<float>& copy) {
   const safetensor* t = file.find(w.name);
   if (t == nullptr) {
     return {};
@@ -164,8 +199,8 @@ inline std::span<const float> importance_of(const safetensors_file& file, const 
 }
 
 /// The delta of what was kept, for the new model at `to`.
-inline void write_kept(const std::string& to, const std::vector<requantizer>& work,
-                       const std::string& old_model) {
+ZOQ_BODY void write_kept(const std::string& to, const std::vector<requantizer>& work,
+                         const std::string& old_model) {
   delta kept;
   for (const requantizer& t : work) {
     if (!t.kept.index.empty()) {
@@ -179,18 +214,9 @@ inline void write_kept(const std::string& to, const std::vector<requantizer>& wo
 
 }  // namespace detail
 
-/// Writes the model at `from` to `to`, and what is kept to kept_path(to); tensors in the model's order.
-/// tell(done, all) is called now and then with numbers of weights; what it throws ends the work.
-/// Throws `error`, naming file and tensor, on a file that is no model, a format that is not known, not
-/// for the new file, or whose block does not divide a tensor's columns, a head's format for a tied
-/// head, a mask of another model, importance of another shape, a weight that is not finite or too large
-/// for the format, and when `from` and `to` are one; `to` is then as it was. The kept values are
-/// written after the model: when that fails, the model is there. Memory: about a megabyte, pages of one
-/// mapped tensor, the kept places and values, and what the rows of one tensor own.
-/// Cost: one decoding and one encoding a weight, and with `keep` two readings of the models.
-inline std::vector<tensor_change> quantize_file(
+ZOQ_BODY std::vector<tensor_change> quantize_file(
     const std::string& from, const std::string& to, const quantize_options& options,
-    const std::function<void(index_t done, index_t all)>& tell = {}) {
+    const std::function<void(index_t done, index_t all)>& tell) {
   const model_file file = open_model_file(from);
   const llama model = llama::from(file);  // its checks, and the roles
   std::error_code missing;
@@ -286,3 +312,5 @@ inline std::vector<tensor_change> quantize_file(
 }
 
 }  // namespace zoq
+
+#endif

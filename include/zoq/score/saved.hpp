@@ -20,15 +20,7 @@
 namespace zoq {
 
 /// The matrices that scores are of: those of linear layers, in the model's order.
-inline std::vector<scored_matrix> scored_matrices(std::span<const model_tensor> tensors) {
-  std::vector<scored_matrix> out;
-  for (const model_tensor& t : tensors) {
-    if (t.role == tensor_role::linear) {
-      out.push_back({t.name, t.weight.rows(), t.weight.columns()});
-    }
-  }
-  return out;
-}
+std::vector<scored_matrix> scored_matrices(std::span<const model_tensor> tensors);
 
 /// Keeps a reference to the file, which must be committed afterwards.
 template <class Scores>
@@ -56,3 +48,21 @@ class saved {
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY std::vector<scored_matrix> scored_matrices(std::span<const model_tensor> tensors) {
+  std::vector<scored_matrix> out;
+  for (const model_tensor& t : tensors) {
+    if (t.role == tensor_role::linear) {
+      out.push_back({t.name, t.weight.rows(), t.weight.columns()});
+    }
+  }
+  return out;
+}
+
+}  // namespace zoq
+
+#endif

@@ -10,16 +10,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <charconv>
-#include <cmath>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/safetensors.hpp"
 
 namespace zoq {
 
@@ -31,25 +26,46 @@ struct checkpoint {
   std::vector<float> estimator{};  // what it saved; empty when it has nothing to save
 };
 
+/// Written whole or not at all. Throws, naming the file, also on values or an optimizer's state that are
+/// not finite: nothing can go on from these.
+void write_checkpoint(const std::string& path, const checkpoint& c);
+
+/// Throws, naming the file, on anything that is not a checkpoint of `k` values of this run, and on
+/// values or an optimizer's state that are not finite. Whether the states suit is the stepper's to say, in `resume`.
+checkpoint read_checkpoint(const std::string& path, index_t k, const std::string& run);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <charconv>
+#include <cmath>
+#include <span>
+#include <system_error>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/safetensors.hpp"
+
+namespace zoq {
+
 namespace detail {
 
 /// Throws, naming the file and what the numbers are, on one that is not finite.
-inline void require_finite(const std::string& path, const char* what, std::span<const float> x) {
+ZOQ_BODY void require_finite(const std::string& path, const char* what, std::span<const float> x) {
   for (const float v : x) {
     require(std::isfinite(v), path, ": ", what, " is ", v);
   }
 }
 
-inline void require_finite(const std::string& path, const checkpoint& c) {
+ZOQ_BODY void require_finite(const std::string& path, const checkpoint& c) {
   require_finite(path, "a value", c.values);
   require_finite(path, "a number of the optimizer's state", c.optimizer);
 }
 
 }  // namespace detail
 
-/// Written whole or not at all. Throws, naming the file, also on values or an optimizer's state that are
-/// not finite: nothing can go on from these.
-inline void write_checkpoint(const std::string& path, const checkpoint& c) {
+ZOQ_BODY void write_checkpoint(const std::string& path, const checkpoint& c) {
   detail::require_finite(path, c);
   const auto floats = [](const char* name, const std::vector<float>& x) {
     return safetensor_of<float>(name, {static_cast<index_t>(x.size())}, x);
@@ -63,9 +79,7 @@ inline void write_checkpoint(const std::string& path, const checkpoint& c) {
       {{"format", "zoq.checkpoint.1"}, {"steps", std::to_string(c.steps)}, {"run", c.run}});
 }
 
-/// Throws, naming the file, on anything that is not a checkpoint of `k` values of this run, and on
-/// values or an optimizer's state that are not finite. Whether the states suit is the stepper's to say, in `resume`.
-inline checkpoint read_checkpoint(const std::string& path, index_t k, const std::string& run) {
+ZOQ_BODY checkpoint read_checkpoint(const std::string& path, index_t k, const std::string& run) {
   const safetensors_file file = safetensors_file::open(path);
   require(file.metadata("format") == "zoq.checkpoint.1", path, ": not a checkpoint");
   checkpoint c;
@@ -88,3 +102,5 @@ inline checkpoint read_checkpoint(const std::string& path, index_t k, const std:
 }
 
 }  // namespace zoq
+
+#endif

@@ -9,21 +9,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
-#include <cstdint>
 #include <map>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/io/mask_file.hpp"
-#include "zoq/io/safetensors.hpp"
 #include "zoq/sparse/delta.hpp"
-#include "zoq/sparse/mask.hpp"
 
 namespace zoq {
 
@@ -31,20 +23,57 @@ namespace detail {
 inline constexpr std::string_view delta_format = "zoq.delta.1";
 
 /// Throws, naming the file, the tensor and the place, on a value that is NaN or infinite.
-inline void require_finite_values(const std::string& path, const std::string& tensor,
-                                  std::span<const float> values) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    require(std::isfinite(values[i]), path, ": ", printable(tensor), ": value ", i, " is ",
-            values[i]);
-  }
-}
+void require_finite_values(const std::string& path, const std::string& tensor,
+                           std::span<const float> values);
 }  // namespace detail
 
 /// Written whole or not at all. `about` is added to the metadata. Throws, naming the file, when it
 /// cannot be written, when the values are not one for each entry, and, naming the tensor, when one is not
 /// finite.
-inline void write_delta(const std::string& path, const delta& d,
-                        const std::map<std::string, std::string>& about = {}) {
+void write_delta(const std::string& path, const delta& d,
+                 const std::map<std::string, std::string>& about = {});
+
+/// The tuned values of a view as a file; see write_delta.
+template <class View>
+void save_delta(const std::string& path, const View& view,
+                const std::map<std::string, std::string>& about = {}) {
+  write_delta(path, view.to_delta(), about);
+}
+
+/// Throws, naming file and tensor, on anything that is not a valid delta; on values that are not
+/// finite too.
+delta read_delta(const std::string& path);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "zoq/core/error.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/safetensors.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY void require_finite_values(const std::string& path, const std::string& tensor,
+                                    std::span<const float> values) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    require(std::isfinite(values[i]), path, ": ", printable(tensor), ": value ", i, " is ",
+            values[i]);
+  }
+}
+
+}  // namespace detail
+
+ZOQ_BODY void write_delta(const std::string& path, const delta& d,
+                          const std::map<std::string, std::string>& about) {
   require(static_cast<index_t>(d.values.size()) == d.places.count(), path, ": ", d.values.size(),
           " values for ", d.places.count(), " places");
   std::map<std::string, std::string> metadata = about;
@@ -64,16 +93,7 @@ inline void write_delta(const std::string& path, const delta& d,
   write_safetensors(path, tensors, metadata);
 }
 
-/// The tuned values of a view as a file; see write_delta.
-template <class View>
-void save_delta(const std::string& path, const View& view,
-                const std::map<std::string, std::string>& about = {}) {
-  write_delta(path, view.to_delta(), about);
-}
-
-/// Throws, naming file and tensor, on anything that is not a valid delta; on values that are not
-/// finite too.
-inline delta read_delta(const std::string& path) {
+ZOQ_BODY delta read_delta(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   require(file.metadata("format") == detail::delta_format, path, ": the format is \"",
           printable(file.metadata("format")), "\", wanted \"", detail::delta_format, "\"");
@@ -106,3 +126,5 @@ inline delta read_delta(const std::string& path) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -11,36 +11,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <span>
 #include <string>
-#include <string_view>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/core/settings.hpp"
-#include "zoq/io/mask_file.hpp"
-#include "zoq/io/safetensors.hpp"
 #include "zoq/sparse/delta.hpp"
 #include "zoq/sparse/mask.hpp"
 #include "zoq/tensor/executor.hpp"
-#include "zoq/view/delta.hpp"
 #include "zoq/view/layouts.hpp"
 
 namespace zoq {
-
-namespace detail {
-inline constexpr std::string_view values_format = "zoq.values.1";
-inline constexpr std::string_view places_suffix = ".index";
-}  // namespace detail
 
 /// One block of values, on the host.
 struct named_values {
@@ -79,7 +63,88 @@ tuned_values tuned_of(const X& exec, const any_view& how, const view_target& tar
 }
 
 /// A delta as the values of a sparse view.
-inline tuned_values tuned_of(delta d) {
+tuned_values tuned_of(delta d);
+
+/// The values of a sparse view as a delta.
+delta delta_of(const tuned_values& t);
+
+/// Written whole or not at all. `about` is added to the metadata. Throws, naming the file, and the tensor
+/// when one of its values is not finite.
+void write_values(const std::string& path, const tuned_values& t,
+                  const std::map<std::string, std::string>& about = {});
+
+/// The tuned values of a view as a file; see write_values.
+template <executor X, class Layout>
+void save_values(const std::string& path, const X& exec, const any_view& how,
+                 const view_target& target, const laid_out_view<X, Layout>& view,
+                 const std::string& model_hash,
+                 const std::map<std::string, std::string>& about = {}) {
+  write_values(path, tuned_of(exec, how, target, view, model_hash), about);
+}
+
+/// Reads a file of values or of a delta. Throws, naming file and tensor, on anything that is neither, and
+/// on values that are not finite.
+tuned_values read_values(const std::string& path);
+
+/// True when the file holds values, of a view or a delta; false for a mask. Throws when it is no
+/// safetensors file.
+bool holds_values(const std::string& path);
+
+namespace detail {
+
+/// The file's blocks in the order of a layout's. Throws, naming the block, when the layout has others.
+std::vector<const named_values*> in_order(const std::vector<named_values>& given,
+                                          const value_blocks& blocks);
+
+}  // namespace detail
+
+/// The view that a file's values belong to, at these values. Of `target`, tensors and key_columns are
+/// used. Throws, naming the block, when the model's has others, and as layouts do.
+template <executor X>
+laid_out_view<X, any_layout<X>> view_of(const X& exec, view_target target, const tuned_values& t) {
+  target.selection = t.selection;
+  target.places = &t.places;
+  target.tokens = t.tokens;
+  any_layout<X> layout = layout_of(exec, t.how, target);
+  const std::vector<const named_values*> values = detail::in_order(t.blocks, layout.blocks());
+  laid_out_view<X, any_layout<X>> out(exec, std::move(layout));
+  const value_blocks& blocks = out.layout().blocks();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const extent& e = blocks.extents()[i];
+    exec.upload(values[i]->values.data(), e.rows * e.columns, out.values().data + e.first);
+  }
+  out.move_to_values(exec);  // some layouts hand out what they compute from the values
+  return out;
+}
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+
+#include "zoq/core/error.hpp"
+#include "zoq/core/settings.hpp"
+#include "zoq/io/byte_reader.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/safetensors.hpp"
+#include "zoq/view/delta.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+inline constexpr std::string_view values_format = "zoq.values.1";
+inline constexpr std::string_view places_suffix = ".index";
+
+}  // namespace detail
+
+ZOQ_BODY tuned_values tuned_of(delta d) {
   tuned_values out;
   out.how = sparse_settings{};
   out.model_hash = d.places.model_hash;
@@ -94,8 +159,7 @@ inline tuned_values tuned_of(delta d) {
   return out;
 }
 
-/// The values of a sparse view as a delta.
-inline delta delta_of(const tuned_values& t) {
+ZOQ_BODY delta delta_of(const tuned_values& t) {
   delta out{t.places, {}};
   for (const named_values& block : t.blocks) {
     out.values.insert(out.values.end(), block.values.begin(), block.values.end());
@@ -104,10 +168,8 @@ inline delta delta_of(const tuned_values& t) {
   return out;
 }
 
-/// Written whole or not at all. `about` is added to the metadata. Throws, naming the file, and the tensor
-/// when one of its values is not finite.
-inline void write_values(const std::string& path, const tuned_values& t,
-                         const std::map<std::string, std::string>& about = {}) {
+ZOQ_BODY void write_values(const std::string& path, const tuned_values& t,
+                           const std::map<std::string, std::string>& about) {
   if (std::holds_alternative<sparse_settings>(t.how)) {
     write_delta(path, delta_of(t), about);
     return;
@@ -139,24 +201,15 @@ inline void write_values(const std::string& path, const tuned_values& t,
   write_safetensors(path, tensors, metadata);
 }
 
-/// The tuned values of a view as a file; see write_values.
-template <executor X, class Layout>
-void save_values(const std::string& path, const X& exec, const any_view& how,
-                 const view_target& target, const laid_out_view<X, Layout>& view,
-                 const std::string& model_hash,
-                 const std::map<std::string, std::string>& about = {}) {
-  write_values(path, tuned_of(exec, how, target, view, model_hash), about);
-}
-
 namespace detail {
 
-inline std::string metadata_or_nothing(const safetensors_file& file, const std::string& key) {
+ZOQ_BODY std::string metadata_or_nothing(const safetensors_file& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? std::string() : found->second;
 }
 
 /// Memory is asked for by a view's settings, so these must not be beyond what the file holds.
-inline void require_small(const any_view& how, const safetensors_file& file) {
+ZOQ_BODY void require_small(const any_view& how, const safetensors_file& file) {
   constexpr index_t always = 1 << 16;
   const auto bytes = static_cast<index_t>(file.file().bytes().size());
   const index_t most = std::max(always, bytes / static_cast<index_t>(sizeof(float)));
@@ -177,9 +230,7 @@ inline void require_small(const any_view& how, const safetensors_file& file) {
 
 }  // namespace detail
 
-/// Reads a file of values or of a delta. Throws, naming file and tensor, on anything that is neither, and
-/// on values that are not finite.
-inline tuned_values read_values(const std::string& path) {
+ZOQ_BODY tuned_values read_values(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   if (file.metadata("format") == detail::delta_format) {
     return tuned_of(read_delta(path));
@@ -224,9 +275,7 @@ inline tuned_values read_values(const std::string& path) {
   return out;
 }
 
-/// True when the file holds values, of a view or a delta; false for a mask. Throws when it is no
-/// safetensors file.
-inline bool holds_values(const std::string& path) {
+ZOQ_BODY bool holds_values(const std::string& path) {
   const safetensors_file file = safetensors_file::open(path);
   const std::string format = detail::metadata_or_nothing(file, "format");
   return format == detail::delta_format || format == detail::values_format;
@@ -234,9 +283,8 @@ inline bool holds_values(const std::string& path) {
 
 namespace detail {
 
-/// The file's blocks in the order of a layout's. Throws, naming the block, when the layout has others.
-inline std::vector<const named_values*> in_order(const std::vector<named_values>& given,
-                                                 const value_blocks& blocks) {
+ZOQ_BODY std::vector<const named_values*> in_order(const std::vector<named_values>& given,
+                                                   const value_blocks& blocks) {
   const std::size_t count = blocks.names().size();
   require(given.size() == count, "values: ", given.size(), " blocks, the view of this model has ",
           count);
@@ -259,24 +307,6 @@ inline std::vector<const named_values*> in_order(const std::vector<named_values>
 }
 
 }  // namespace detail
-
-/// The view that a file's values belong to, at these values. Of `target`, tensors and key_columns are
-/// used. Throws, naming the block, when the model's has others, and as layouts do.
-template <executor X>
-laid_out_view<X, any_layout<X>> view_of(const X& exec, view_target target, const tuned_values& t) {
-  target.selection = t.selection;
-  target.places = &t.places;
-  target.tokens = t.tokens;
-  any_layout<X> layout = layout_of(exec, t.how, target);
-  const std::vector<const named_values*> values = detail::in_order(t.blocks, layout.blocks());
-  laid_out_view<X, any_layout<X>> out(exec, std::move(layout));
-  const value_blocks& blocks = out.layout().blocks();
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const extent& e = blocks.extents()[i];
-    exec.upload(values[i]->values.data(), e.rows * e.columns, out.values().data + e.first);
-  }
-  out.move_to_values(exec);  // some layouts hand out what they compute from the values
-  return out;
-}
-
 }  // namespace zoq
+
+#endif
