@@ -90,6 +90,11 @@ class step_course {
                                      std::span<const answer>, gradient&)>;
 
   step_course(const value_order& order, const recipe& how, bool on_host);
+  step_course(const step_course&);
+  step_course(step_course&&) noexcept;
+  step_course& operator=(const step_course&) = delete;
+  step_course& operator=(step_course&&) = delete;
+  ~step_course();
 
   // Asks for losses until the estimator knows enough, and gives its estimate.
   step_result estimate(float* values, double rate, answer_queries evaluate, ask_more ask,
@@ -170,6 +175,10 @@ ZOQ_BODY step_course::step_course(const value_order& order, const recipe& how, b
           ", wanted a finite number of at least 0");
   order_.on_host = on_host;
 }
+
+ZOQ_BODY step_course::step_course(const step_course&) = default;
+ZOQ_BODY step_course::step_course(step_course&&) noexcept = default;
+ZOQ_BODY step_course::~step_course() = default;
 
 ZOQ_BODY step_result step_course::estimate(float* values, double rate, answer_queries evaluate,
                                            ask_more ask, tell_all tell, gradient& g) {

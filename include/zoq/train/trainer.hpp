@@ -48,9 +48,7 @@ class trainer : public detail::training {
   /// Prepares a run over `rows`, which must outlive it. Throws when there are none.
   void start(std::span<const example> rows, const train_options& options) {
     begin(rows, options);
-    step_.emplace(exec_, view_.order(), estimator_, optimizer_,
-                  recipe{options.steps, options.seed, options.direction, options.schedule,
-                         options.clip, options.clip_norm});
+    step_.emplace(exec_, view_.order(), estimator_, optimizer_, steps_recipe());
     if (team_.size() > 1) {
       hash_settings(values_on_host());
     }

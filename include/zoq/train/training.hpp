@@ -69,7 +69,16 @@ class training {
   /// The losses at the queries on the rows of these numbers.
   using evaluate_group = function_ref<evaluation(std::span<const query>, std::span<const index_t>)>;
 
+  training();
+  training(const training&);
+  training(training&&) noexcept;
+  training& operator=(const training&) = delete;
+  training& operator=(training&&) = delete;
+  ~training();
+
   void begin(std::span<const example> rows, const train_options& options);
+  // What the steps are made of.
+  [[nodiscard]] recipe steps_recipe() const;
   // Of what all processes of a team must have alike: settings, rows and values.
   void hash_settings(std::span<const float> values);
 
@@ -121,6 +130,16 @@ class training {
 #include "zoq/core/hash.hpp"
 
 namespace zoq::detail {
+
+ZOQ_BODY training::training() = default;
+ZOQ_BODY training::training(const training&) = default;
+ZOQ_BODY training::training(training&&) noexcept = default;
+ZOQ_BODY training::~training() = default;
+
+ZOQ_BODY recipe training::steps_recipe() const {
+  return {options_.steps,    options_.seed, options_.direction,
+          options_.schedule, options_.clip, options_.clip_norm};
+}
 
 ZOQ_BODY void training::begin(std::span<const example> rows, const train_options& options) {
   require(options.stacked_rows > 0 && options.stacked_branches > 0,
