@@ -37,6 +37,7 @@
 #include "zoq/score/hessian_trace.hpp"
 #include "zoq/score/loss_sensitivity.hpp"
 #include "zoq/score/neuron.hpp"
+#include "zoq/score/on_cpu.hpp"
 #include "zoq/score/simple.hpp"
 #include "zoq/sparse/algebra.hpp"
 #include "zoq/sparse/delta.hpp"

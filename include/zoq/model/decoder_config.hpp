@@ -10,14 +10,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 
 namespace zoq {
 
@@ -76,45 +73,62 @@ struct decoder_config {
   }
 
   /// Sets the sizes of every layer, and the largest of them. Of equal layers none are kept.
-  void set_layers(std::vector<layer_sizes> all) {
-    bool equal = true;
-    heads = kv_heads = feed_forward = 0;
-    for (const layer_sizes& s : all) {
-      heads = s.heads > heads ? s.heads : heads;
-      kv_heads = s.kv_heads > kv_heads ? s.kv_heads : kv_heads;
-      feed_forward = s.feed_forward > feed_forward ? s.feed_forward : feed_forward;
-      equal = equal && s.heads == all[0].heads && s.kv_heads == all[0].kv_heads &&
-              s.feed_forward == all[0].feed_forward;
-    }
-    by_layer = equal ? std::vector<layer_sizes>() : std::move(all);
-  }
+  void set_layers(std::vector<layer_sizes> all);
 
   /// Throws, naming `source`, unless every size makes sense.
-  void validate(const std::string& source) const {
-    require(layers > 0 && hidden > 0 && heads > 0 && kv_heads > 0 && feed_forward > 0 &&
-                vocabulary > 0 && context > 0,
-            source, ": a size of the model is not positive");
-    constexpr index_t most = index_t{1} << 31;  // products of two sizes stay below 2^62
-    require(layers <= most && hidden <= most && heads <= most && kv_heads <= most &&
-                feed_forward <= most && vocabulary <= most && context <= most,
-            source, ": a size of the model is beyond 2^31");
-    require(by_layer.empty() || static_cast<index_t>(by_layer.size()) == layers, source,
-            ": sizes of ", by_layer.size(), " layers, the model has ", layers);
-    for (index_t l = 0; l < static_cast<index_t>(by_layer.empty() ? 1 : by_layer.size()); ++l) {
-      const layer_sizes s = at(l);
-      require(s.heads > 0 && s.kv_heads > 0 && s.feed_forward > 0 && s.heads <= heads &&
-                  s.kv_heads <= kv_heads && s.feed_forward <= feed_forward,
-              source, ": a size of layer ", l, " is not positive, or beyond the largest");
-      require(s.heads % s.kv_heads == 0, source, ": ", s.heads, " heads cannot share ", s.kv_heads,
-              " heads of keys and values");
-    }
-    require(head_size > 0 && head_size % 2 == 0 && head_size <= 256, source, ": head size ",
-            head_size, ", wanted an even number up to 256");
-    require(rope_base > 1 && std::isfinite(rope_base), source, ": rope base ", rope_base,
-            ", wanted a finite number above 1");
-    require(norm_epsilon > 0 && std::isfinite(norm_epsilon), source, ": norm epsilon ",
-            norm_epsilon, ", wanted a finite positive number");
-  }
+  void validate(const std::string& source) const;
 };
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cmath>
+#include <utility>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY void decoder_config::set_layers(std::vector<layer_sizes> all) {
+  bool equal = true;
+  heads = kv_heads = feed_forward = 0;
+  for (const layer_sizes& s : all) {
+    heads = s.heads > heads ? s.heads : heads;
+    kv_heads = s.kv_heads > kv_heads ? s.kv_heads : kv_heads;
+    feed_forward = s.feed_forward > feed_forward ? s.feed_forward : feed_forward;
+    equal = equal && s.heads == all[0].heads && s.kv_heads == all[0].kv_heads &&
+            s.feed_forward == all[0].feed_forward;
+  }
+  by_layer = equal ? std::vector<layer_sizes>() : std::move(all);
+}
+
+ZOQ_BODY void decoder_config::validate(const std::string& source) const {
+  require(layers > 0 && hidden > 0 && heads > 0 && kv_heads > 0 && feed_forward > 0 &&
+              vocabulary > 0 && context > 0,
+          source, ": a size of the model is not positive");
+  constexpr index_t most = index_t{1} << 31;  // products of two sizes stay below 2^62
+  require(layers <= most && hidden <= most && heads <= most && kv_heads <= most &&
+              feed_forward <= most && vocabulary <= most && context <= most,
+          source, ": a size of the model is beyond 2^31");
+  require(by_layer.empty() || static_cast<index_t>(by_layer.size()) == layers, source,
+          ": sizes of ", by_layer.size(), " layers, the model has ", layers);
+  for (index_t l = 0; l < static_cast<index_t>(by_layer.empty() ? 1 : by_layer.size()); ++l) {
+    const layer_sizes s = at(l);
+    require(s.heads > 0 && s.kv_heads > 0 && s.feed_forward > 0 && s.heads <= heads &&
+                s.kv_heads <= kv_heads && s.feed_forward <= feed_forward,
+            source, ": a size of layer ", l, " is not positive, or beyond the largest");
+    require(s.heads % s.kv_heads == 0, source, ": ", s.heads, " heads cannot share ", s.kv_heads,
+            " heads of keys and values");
+  }
+  require(head_size > 0 && head_size % 2 == 0 && head_size <= 256, source, ": head size ",
+          head_size, ", wanted an even number up to 256");
+  require(rope_base > 1 && std::isfinite(rope_base), source, ": rope base ", rope_base,
+          ", wanted a finite number above 1");
+  require(norm_epsilon > 0 && std::isfinite(norm_epsilon), source, ": norm epsilon ", norm_epsilon,
+          ", wanted a finite positive number");
+}
+
+}  // namespace zoq
+
+#endif

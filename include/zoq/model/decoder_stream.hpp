@@ -26,13 +26,8 @@
 #include "zoq/model/batch.hpp"
 #include "zoq/model/decoder.hpp"
 #include "zoq/model/resident.hpp"
-#include "zoq/ops/attention.hpp"
 #include "zoq/ops/embedding.hpp"
-#include "zoq/ops/gains.hpp"
-#include "zoq/ops/gelu.hpp"
-#include "zoq/ops/layer_norm.hpp"
 #include "zoq/ops/linear.hpp"
-#include "zoq/ops/norm.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/ops/pointwise.hpp"
 #include "zoq/ops/rotary.hpp"
@@ -53,42 +48,14 @@ class decoder_stream {
   };
 
   /// Keeps references: executor and model must outlive the stream.
-  decoder_stream(const X& exec, const decoder& model, resident_weights<X> weights)
-      : exec_(exec), model_(model), weights_(std::move(weights)) {
-    for (const model_tensor& t : model.tensors()) {
-      const bool is_vector = t.role == tensor_role::norm || t.role == tensor_role::bias;
-      vectors_.push_back(is_vector ? gain_of(exec, t.weight) : memory{});
-    }
-  }
+  decoder_stream(const X& exec, const decoder& model, resident_weights<X> weights);
 
   /// The normed stream at the rows that are read: [branches * Q, C], valid until the next run. The
   /// batch has the branches' leading rows. With `kept`, a place for every layer's keys and values, rows
   /// before `first` are those of earlier runs and no longer in the stream. Throws on tokens outside the
   /// vocabulary and sequences beyond the context.
   matrix run(const packing& batch, const branch_parts& branches,
-             std::span<const keys_and_values> kept = {}, index_t first = 0) {
-    const decoder_config& c = model_.config();
-    batch_.load(exec_, batch, c.vocabulary, c.context, first);
-    reserve(branches.count, batch.positions(), kept.empty());
-    const index_t rows = batch_.stream_rows();
-    bool spread = embed_rows(branches) || branches.count == 1;
-    const index_t apart = std::min(first_moved_layer(branches), c.layers - 1);
-    for (index_t l = 0; l < c.layers; ++l) {
-      if (l == apart && !spread) {
-        repeat_rows(exec_, x_.view(rows, c.hidden), branches.count,
-                    h_.view(branches.count * rows, c.hidden));
-        std::swap(x_, h_);
-        spread = true;
-      }
-      layer(l, kept.empty() ? shared_ : kept[static_cast<std::size_t>(l)],
-            l < apart ? branch_parts{} : branches);
-    }
-    const index_t read = branches.count * batch_.read_row_count();
-    const matrix h = h_.view(read, c.hidden);
-    norm(branches, model_.numbers().output_norm, model_.numbers().output_norm_bias,
-         x_.view(read, c.hidden), h);
-    return h;
-  }
+             std::span<const keys_and_values> kept = {}, index_t first = 0);
 
   [[nodiscard]] const device_batch<X>& batch() const { return batch_; }  // of the last run
   /// Room for rows of the stream that nothing needs between runs.
@@ -97,186 +64,36 @@ class decoder_stream {
   [[nodiscard]] const resident_weights<X>& weights() const { return weights_; }
 
   /// Bytes of activations, gains and biases; those of weights() are not among them.
-  [[nodiscard]] index_t byte_count() const {
-    index_t bytes = batch_.byte_count();
-    for (const memory* m : {&x_, &h_, &q_, &fused_, &shared_.k, &shared_.v, &mixed_, &gate_, &up_,
-                            &turns_, &own_gain_, &own_bias_}) {
-      bytes += m->byte_count();
-    }
-    for (const memory& vector : vectors_) {
-      bytes += vector.byte_count();
-    }
-    return bytes;
-  }
+  [[nodiscard]] index_t byte_count() const;
 
  private:
   // Tokens to x_: of all branches, and then true, where they differ already; else once.
-  bool embed_rows(const branch_parts& branches) {
-    const decoder_config& c = model_.config();
-    const model_numbers& n = model_.numbers();
-    const parts words = branches.on(n.embedding);
-    const parts places = n.positions < 0 ? parts{} : branches.on(n.positions);
-    const bool moved = !words.empty() || !places.empty() || branches.prompt.has_value();
-    const branch_stack stack = moved ? branches.stack() : branch_stack{};
-    const matrix x = x_.view(stack.count * batch_.stream_rows(), c.hidden);
-    embed(exec_, batch_.tokens(), weights_[n.embedding], words, stack, x);
-    if (branches.prompt && batch_.first() == 0) {
-      put_rows(exec_, branches.prompt->x, branches.prompt->rows, stack.count, x);
-    }
-    if (c.positions == position_kind::learned) {
-      const matrix h = h_.view(x.shape[0], c.hidden);
-      embed(exec_, batch_.positions(), weights_[n.positions], places, stack, h);
-      add(exec_, h, x);
-    }
-    return moved;
-  }
+  bool embed_rows(const branch_parts& branches);
 
   // Layer l: x_ -> x_. In the last one only the read rows go on after keys and values, which go to
   // `seen` behind those of earlier rows.
-  void layer(index_t l, const keys_and_values& seen, const branch_parts& branches) {
-    const decoder_config& c = model_.config();
-    const layer_numbers& n = model_.layer(l);
-    const layer_sizes s = c.at(l);
-    const bool last = l + 1 == c.layers;
-    const auto at = last ? batch_.read_rows() : batch_.all_rows();
-    const index_t active = branches.count * at.shape[0];
-    const index_t all = branches.count * batch_.rows();
-
-    attention_inputs(l, seen, branches, last);
-    const matrix x = x_.view(active, c.hidden);
-    const matrix h = h_.view(active, c.hidden);
-    attention(exec_, q_.view(active, s.heads, c.head_size),
-              seen.k.view(all, s.kv_heads, c.head_size), seen.v.view(all, s.kv_heads, c.head_size),
-              at, batch_.layout(), mixed_.view(active, s.heads, c.head_size));
-    multiply(branches, mixed_.view(active, s.heads * c.head_size), {{n.output, h}});
-    bias(branches, n.output_bias, h);
-    add(exec_, h, x);
-
-    norm(branches, n.feed_forward_norm, n.feed_forward_norm_bias, x, h);
-    const matrix up = up_.view(active, s.feed_forward);
-    if (c.activation == activation_kind::swiglu) {
-      const matrix gate = gate_.view(active, s.feed_forward);
-      multiply(branches, h, {{n.gate, gate}, {n.up, up}});
-      swiglu(exec_, gate, up);
-      multiply(branches, gate, {{n.down, h}});
-    } else {
-      multiply(branches, h, {{n.up, up}});
-      bias(branches, n.up_bias, up);
-      gelu(exec_, up);
-      multiply(branches, up, {{n.down, h}});
-    }
-    bias(branches, n.down_bias, h);
-    add(exec_, h, x);
-  }
+  void layer(index_t l, const keys_and_values& seen, const branch_parts& branches);
 
   // The queries of the active rows to q_, keys and values of all rows to `seen`. Leaves the active rows
   // in x_.
   void attention_inputs(index_t l, const keys_and_values& seen, const branch_parts& branches,
-                        bool last) {
-    const decoder_config& c = model_.config();
-    const layer_numbers& n = model_.layer(l);
-    const layer_sizes s = c.at(l);
-    const index_t rows = branches.count * batch_.stream_rows();
-    const index_t all = branches.count * batch_.rows();
-    const index_t active = last ? branches.count * batch_.read_row_count() : rows;
-    const index_t q_columns = s.heads * c.head_size;
-    const index_t kv_columns = s.kv_heads * c.head_size;
-    const matrix h_all = h_.view(rows, c.hidden);
-    const matrix q = q_.view(active, q_columns);
-    const matrix k = seen.k.view(all, kv_columns).rows(batch_.first(), rows);
-    const matrix v = seen.v.view(all, kv_columns).rows(batch_.first(), rows);
+                        bool last);
 
-    norm(branches, n.attention_norm, n.attention_norm_bias, x_.view(rows, c.hidden), h_all);
-    if (n.query_key_value >= 0) {
-      const matrix fused = fused_.view(rows, q_columns + 2 * kv_columns);
-      multiply(branches, h_all, {{n.query_key_value, fused}});
-      bias(branches, n.query_key_value_bias, fused);
-      const auto read = last ? batch_.read_places() : tensor_view<const std::int32_t, 1>{};
-      take_columns(exec_, fused, read, branches.count, 0, q);
-      take_columns(exec_, fused, {}, branches.count, q_columns, k);
-      take_columns(exec_, fused, {}, branches.count, q_columns + kv_columns, v);
-    } else if (last) {
-      multiply(branches, h_all, {{n.key, k}, {n.value, v}});
-    } else {
-      multiply(branches, h_all, {{n.query, q}, {n.key, k}, {n.value, v}});
-    }
-    bias(branches, n.key_bias, k);
-    bias(branches, n.value_bias, v);
-    norm_heads(branches, n.key_norm, k);
-    if (!branches.prefix.empty() && batch_.first() == 0) {
-      const prefix_part& before = branches.prefix[static_cast<std::size_t>(l)];
-      put_rows(exec_, before.key, before.rows, branches.count, k);
-      put_rows(exec_, before.value, before.rows, branches.count, v);
-    }
-    turn(k, batch_.positions());
-
-    if (last) {
-      keep_read_rows(branches.count, x_);
-      if (n.query_key_value < 0) {
-        keep_read_rows(branches.count, h_);
-        multiply(branches, h_.view(active, c.hidden), {{n.query, q}});
-      }
-    }
-    bias(branches, n.query_bias, q);
-    norm_heads(branches, n.query_norm, q);
-    turn(q, last ? batch_.read_positions() : batch_.positions());
-  }
-
-  void turn(matrix x, tensor_view<const std::int32_t, 1> positions) const {
-    const decoder_config& c = model_.config();
-    if (c.positions == position_kind::rotary) {
-      rotary(exec_, x, positions, turns_.view(turns_.size() / c.head_size, c.head_size), 1.0f,
-             c.rotary_halves ? rotary_pairs::halves : rotary_pairs::neighbours);
-    }
-  }
+  void turn(matrix x, tensor_view<const std::int32_t, 1> positions) const;
 
   void norm(const branch_parts& branches, index_t gain, index_t plus, tensor_view<const float, 2> x,
-            matrix y) {
-    const decoder_config& c = model_.config();
-    const auto by = vector(gain, branches, own_gain_);
-    if (c.norms == norm_kind::rms) {
-      rms_norm_of_branches(exec_, x, by, c.norm_epsilon, y);
-    } else {
-      layer_norm(exec_, x, by, vector(plus, branches, own_bias_), c.norm_epsilon, y);
-    }
-  }
+            matrix y);
 
   // Every head of x by itself, where the family has such a norm.
-  void norm_heads(const branch_parts& branches, index_t gain, matrix x) {
-    if (gain >= 0) {
-      const index_t size = model_.config().head_size;
-      const matrix heads{x.data, {x.size() / size, size}};
-      rms_norm_of_branches(exec_, heads, vector(gain, branches, own_gain_),
-                           model_.config().norm_epsilon, heads);
-    }
-  }
+  void norm_heads(const branch_parts& branches, index_t gain, matrix x);
 
-  void bias(const branch_parts& branches, index_t tensor, matrix y) {
-    if (tensor >= 0) {
-      add_bias(exec_, vector(tensor, branches, own_bias_), y);
-    }
-  }
+  void bias(const branch_parts& branches, index_t tensor, matrix y);
 
   // A gain or bias [1, C], or [branches, C] in `own` where branches change it.
-  tensor_view<const float, 2> vector(index_t tensor, const branch_parts& branches, memory& own) {
-    const memory& base = vectors_[static_cast<std::size_t>(tensor)];
-    const parts added = branches.on(tensor);
-    if (added.empty()) {
-      return {base.data(), {1, base.size()}};
-    }
-    own.reserve(branches.count * base.size());
-    const matrix out = own.view(branches.count, base.size());
-    gains(exec_, weights_[tensor], added, branches.count, out);
-    return out;
-  }
+  tensor_view<const float, 2> vector(index_t tensor, const branch_parts& branches, memory& own);
 
   // Leaves the read rows of every branch in x: [branches * N, C] -> [branches * Q, C].
-  void keep_read_rows(index_t branches, memory& x) {
-    const index_t columns = model_.config().hidden;
-    gather_rows(exec_, x.view(branches * batch_.stream_rows(), columns), batch_.read_places(),
-                branches, mixed_.view(branches * batch_.read_row_count(), columns));
-    std::swap(x, mixed_);
-  }
+  void keep_read_rows(index_t branches, memory& x);
 
   struct product {
     index_t tensor;
@@ -284,58 +101,12 @@ class decoder_stream {
   };
   // The products of x with several tensors: x is rounded once for all of them.
   void multiply(const branch_parts& branches, tensor_view<const float, 2> x,
-                std::initializer_list<product> products) const {
-    linear_targets targets;
-    for (const product& p : products) {
-      const model_tensor& t = model_.tensor(p.tensor);
-      targets.add({weights_[p.tensor], branches.on(p.tensor), p.y, t.name});
-    }
-    linear(exec_, x, branches.stack(), targets);
-  }
+                std::initializer_list<product> products) const;
 
   // The first layer with a part: below it all branches are the same.
-  [[nodiscard]] index_t first_moved_layer(const branch_parts& branches) const {
-    if (branches.prompt || !branches.prefix.empty()) {
-      return 0;
-    }
-    index_t first = model_.config().layers;
-    for (std::size_t t = 0; t < branches.tensor.size(); ++t) {
-      if (!branches.tensor[t].empty()) {
-        const auto number = static_cast<index_t>(t);
-        const model_numbers& n = model_.numbers();
-        const index_t l = layer_of(model_.tensor(number).name);
-        const bool below = number == n.embedding || number == n.positions;
-        first = std::min(first, below ? 0 : l < 0 ? first : l);
-      }
-    }
-    return first;
-  }
+  [[nodiscard]] index_t first_moved_layer(const branch_parts& branches) const;
 
-  void reserve(index_t branches, index_t positions, bool share) {
-    const decoder_config& c = model_.config();
-    const index_t rows = branches * batch_.stream_rows();
-    const index_t widest = std::max(c.query_columns(), c.hidden);
-    for (memory* stream : {&x_, &h_, &mixed_}) {  // these change places in the last layer
-      stream->reserve(rows * widest);
-    }
-    q_.reserve(rows * c.query_columns());
-    if (model_.layer(0).query_key_value >= 0) {
-      fused_.reserve(rows * (c.query_columns() + 2 * c.kv_columns()));
-    }
-    if (share) {
-      shared_.k.reserve(rows * c.kv_columns());
-      shared_.v.reserve(rows * c.kv_columns());
-    }
-    if (c.activation == activation_kind::swiglu) {
-      gate_.reserve(rows * c.feed_forward);
-    }
-    up_.reserve(rows * c.feed_forward);
-    if (c.positions == position_kind::rotary && positions * c.head_size > turns_.size()) {
-      const auto table = rotary_table(positions, c.head_size, c.rope_base);
-      turns_.reserve(positions * c.head_size);
-      exec_.upload(table.data(), positions * c.head_size, turns_.data());
-    }
-  }
+  void reserve(index_t branches, index_t positions, bool share);
 
   const X& exec_;
   const decoder& model_;
@@ -348,4 +119,120 @@ class decoder_stream {
   memory own_gain_, own_bias_;                    // [branches, C]
 };
 
+template <executor X>
+decoder_stream<X>::decoder_stream(const X& exec, const decoder& model, resident_weights<X> weights)
+    : exec_(exec), model_(model), weights_(std::move(weights)) {
+  for (const model_tensor& t : model.tensors()) {
+    const bool is_vector = t.role == tensor_role::norm || t.role == tensor_role::bias;
+    vectors_.push_back(is_vector ? gain_of(exec, t.weight) : memory{});
+  }
+}
+
+template <executor X>
+auto decoder_stream<X>::run(const packing& batch, const branch_parts& branches,
+                            std::span<const keys_and_values> kept, index_t first) -> matrix {
+  const decoder_config& c = model_.config();
+  batch_.load(exec_, batch, c.vocabulary, c.context, first);
+  reserve(branches.count, batch.positions(), kept.empty());
+  const index_t rows = batch_.stream_rows();
+  bool spread = embed_rows(branches) || branches.count == 1;
+  const index_t apart = std::min(first_moved_layer(branches), c.layers - 1);
+  for (index_t l = 0; l < c.layers; ++l) {
+    if (l == apart && !spread) {
+      repeat_rows(exec_, x_.view(rows, c.hidden), branches.count,
+                  h_.view(branches.count * rows, c.hidden));
+      std::swap(x_, h_);
+      spread = true;
+    }
+    layer(l, kept.empty() ? shared_ : kept[static_cast<std::size_t>(l)],
+          l < apart ? branch_parts{} : branches);
+  }
+  const index_t read = branches.count * batch_.read_row_count();
+  const matrix h = h_.view(read, c.hidden);
+  norm(branches, model_.numbers().output_norm, model_.numbers().output_norm_bias,
+       x_.view(read, c.hidden), h);
+  return h;
+}
+
+template <executor X>
+index_t decoder_stream<X>::byte_count() const {
+  index_t bytes = batch_.byte_count();
+  for (const memory* m : {&x_, &h_, &q_, &fused_, &shared_.k, &shared_.v, &mixed_, &gate_, &up_,
+                          &turns_, &own_gain_, &own_bias_}) {
+    bytes += m->byte_count();
+  }
+  for (const memory& vector : vectors_) {
+    bytes += vector.byte_count();
+  }
+  return bytes;
+}
+
+template <executor X>
+bool decoder_stream<X>::embed_rows(const branch_parts& branches) {
+  const decoder_config& c = model_.config();
+  const model_numbers& n = model_.numbers();
+  const parts words = branches.on(n.embedding);
+  const parts places = n.positions < 0 ? parts{} : branches.on(n.positions);
+  const bool moved = !words.empty() || !places.empty() || branches.prompt.has_value();
+  const branch_stack stack = moved ? branches.stack() : branch_stack{};
+  const matrix x = x_.view(stack.count * batch_.stream_rows(), c.hidden);
+  embed(exec_, batch_.tokens(), weights_[n.embedding], words, stack, x);
+  if (branches.prompt && batch_.first() == 0) {
+    put_rows(exec_, branches.prompt->x, branches.prompt->rows, stack.count, x);
+  }
+  if (c.positions == position_kind::learned) {
+    const matrix h = h_.view(x.shape[0], c.hidden);
+    embed(exec_, batch_.positions(), weights_[n.positions], places, stack, h);
+    add(exec_, h, x);
+  }
+  return moved;
+}
+
+template <executor X>
+index_t decoder_stream<X>::first_moved_layer(const branch_parts& branches) const {
+  if (branches.prompt || !branches.prefix.empty()) {
+    return 0;
+  }
+  index_t first = model_.config().layers;
+  for (std::size_t t = 0; t < branches.tensor.size(); ++t) {
+    if (!branches.tensor[t].empty()) {
+      const auto number = static_cast<index_t>(t);
+      const model_numbers& n = model_.numbers();
+      const index_t l = layer_of(model_.tensor(number).name);
+      const bool below = number == n.embedding || number == n.positions;
+      first = std::min(first, below ? 0 : l < 0 ? first : l);
+    }
+  }
+  return first;
+}
+
+template <executor X>
+void decoder_stream<X>::reserve(index_t branches, index_t positions, bool share) {
+  const decoder_config& c = model_.config();
+  const index_t rows = branches * batch_.stream_rows();
+  const index_t widest = std::max(c.query_columns(), c.hidden);
+  for (memory* stream : {&x_, &h_, &mixed_}) {  // these change places in the last layer
+    stream->reserve(rows * widest);
+  }
+  q_.reserve(rows * c.query_columns());
+  if (model_.layer(0).query_key_value >= 0) {
+    fused_.reserve(rows * (c.query_columns() + 2 * c.kv_columns()));
+  }
+  if (share) {
+    shared_.k.reserve(rows * c.kv_columns());
+    shared_.v.reserve(rows * c.kv_columns());
+  }
+  if (c.activation == activation_kind::swiglu) {
+    gate_.reserve(rows * c.feed_forward);
+  }
+  up_.reserve(rows * c.feed_forward);
+  if (c.positions == position_kind::rotary && positions * c.head_size > turns_.size()) {
+    const auto table = rotary_table(positions, c.head_size, c.rope_base);
+    turns_.reserve(positions * c.head_size);
+    exec_.upload(table.data(), positions * c.head_size, turns_.data());
+  }
+}
+
 }  // namespace zoq
+
+#include "zoq/model/decoder_stream_layer.hpp"  // the bodies about one layer

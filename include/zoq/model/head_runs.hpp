@@ -6,13 +6,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "zoq/core/config.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/ops/loss.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/tensor/branch_stack.hpp"
@@ -39,8 +39,33 @@ struct head_run {
 /// All rows of [branches * Q] in runs of at most `most`, the first run the largest. Of pairs, a run has
 /// the same rows of both branches. With branches `apart`, those of no pair share no run: each has a
 /// head of its own.
-[[nodiscard]] inline std::vector<head_run> head_runs(const branch_stack& stack, index_t queries,
-                                                     index_t most, bool apart = false) {
+[[nodiscard]] std::vector<head_run> head_runs(const branch_stack& stack, index_t queries,
+                                              index_t most, bool apart = false);
+
+/// The reads of all branches in the order of the runs that answer them.
+struct read_order {
+  std::vector<likelihood_place> place;  // [branches * reads] in the logits of its run
+  std::vector<index_t> read;            // [branches * reads] branch * reads + read
+};
+
+/// Sets every run's stretch of reads. `place_of(row)` is the place of a row of the batch among its
+/// `queries` read rows.
+[[nodiscard]] read_order order_reads(const packing& batch, function_ref<index_t(index_t)> place_of,
+                                     index_t branches, index_t queries, std::span<head_run> runs);
+
+/// What `all` adds in the branches [first, first + count) of those that it has values for.
+[[nodiscard]] parts parts_of_branches(parts all, index_t first, index_t count);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+
+namespace zoq {
+
+ZOQ_BODY std::vector<head_run> head_runs(const branch_stack& stack, index_t queries, index_t most,
+                                         bool apart) {
   const index_t read = stack.count * queries;
   const index_t together = stack.pairs ? 2 : 1;  // branches of a run
   const index_t rows = stack.pairs || apart ? queries : read;
@@ -55,17 +80,8 @@ struct head_run {
   return out;
 }
 
-/// The reads of all branches in the order of the runs that answer them.
-struct read_order {
-  std::vector<likelihood_place> place;  // [branches * reads] in the logits of its run
-  std::vector<index_t> read;            // [branches * reads] branch * reads + read
-};
-
-/// Sets every run's stretch of reads. `place_of(row)` is the place of a row of the batch among its
-/// `queries` read rows.
-template <class PlaceOf>
-[[nodiscard]] read_order order_reads(const packing& batch, const PlaceOf& place_of,
-                                     index_t branches, index_t queries, std::span<head_run> runs) {
+ZOQ_BODY read_order order_reads(const packing& batch, function_ref<index_t(index_t)> place_of,
+                                index_t branches, index_t queries, std::span<head_run> runs) {
   struct wanted {
     index_t row, read;
   };
@@ -97,8 +113,7 @@ template <class PlaceOf>
   return out;
 }
 
-/// What `all` adds in the branches [first, first + count) of those that it has values for.
-[[nodiscard]] inline parts parts_of_branches(parts all, index_t first, index_t count) {
+ZOQ_BODY parts parts_of_branches(parts all, index_t first, index_t count) {
   const auto narrow = [&](part_values& values) {
     if (values.all.shape[0] != 1) {
       values.all = values.all.rows(first, count);
@@ -121,3 +136,5 @@ template <class PlaceOf>
 }
 
 }  // namespace zoq
+
+#endif

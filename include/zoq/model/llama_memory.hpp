@@ -8,37 +8,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
-#include "zoq/core/half.hpp"
 #include "zoq/exec/compute.hpp"
 #include "zoq/exec/instruction_set.hpp"
-#include "zoq/exec/products.hpp"
-#include "zoq/exec/thrust_tasks.hpp"
-#include "zoq/model/families.hpp"
-#include "zoq/model/head_runs.hpp"
-#include "zoq/ops/loss.hpp"
+#include "zoq/model/decoder_config.hpp"
+#include "zoq/model/family.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/quant/formats.hpp"
 #include "zoq/tensor/memory_part.hpp"
-#include "zoq/tensor/segment.hpp"
 
 namespace zoq {
 
+struct workspace_limits;
+
 /// The matrices of all layers, in their order.
-[[nodiscard]] inline std::vector<expected_tensor> layer_matrices(const decoder_config& c) {
-  std::vector<expected_tensor> out = tensors_of(c).all();
-  std::erase_if(out, [](const expected_tensor& t) { return t.role != tensor_role::linear; });
-  return out;
-}
+[[nodiscard]] std::vector<expected_tensor> layer_matrices(const decoder_config& c);
 
 /// Bytes of a model's tensors as they are stored.
 struct llama_weights {
@@ -68,30 +56,81 @@ struct pass_shape {
   index_t positions = 1;  // of the longest sequence
 };
 
+/// Of a model of these sizes. Throws, naming the matrix, when a format's block does not fit it.
+[[nodiscard]] llama_weights weights_of(const decoder_config& c, const weight_formats& in);
+
+/// Of a model that is here, its linear matrices in `linear` instead of their own format, if given.
+/// Throws, naming the tensor, when a format's block does not fit it.
+[[nodiscard]] llama_weights weights_of(std::span<const model_tensor> tensors,
+                                       const std::optional<format_info>& linear = {});
+
+/// The buffers of a forward pass, each at its size: what decoder_forward::byte_count() sums up
+/// after passes without a view's prompt, prefix, gains or biases.
+[[nodiscard]] std::vector<memory_part> forward_memory(const decoder_config& c,
+                                                      const pass_shape& pass);
+
+/// What the executor `cpu` keeps of the inputs of its widest product: rounded for the product, and
+/// turned for the view's part.
+[[nodiscard]] index_t workspace_memory(const decoder_config& c, const pass_shape& pass,
+                                       compute products, instruction_set kernels);
+
+/// What an executor on Thrust keeps for the products of a pass, f32 or bf16, with a part of a view on
+/// every matrix of a layer: the largest slice of decoded weights, and the inputs of the widest layer.
+[[nodiscard]] std::vector<memory_part> device_workspaces(const decoder_config& c,
+                                                         const pass_shape& pass, compute products,
+                                                         const workspace_limits& limits);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "zoq/core/error.hpp"
+#include "zoq/core/half.hpp"
+#include "zoq/exec/products.hpp"
+#include "zoq/exec/thrust_tasks.hpp"
+#include "zoq/model/families.hpp"
+#include "zoq/model/head_runs.hpp"
+#include "zoq/ops/loss.hpp"
+#include "zoq/tensor/segment.hpp"
+
+namespace zoq {
+
 namespace detail {
-inline index_t planned_bytes(const format_info& format, const std::string& name, index_t rows,
-                             index_t columns) {
+
+ZOQ_BODY index_t planned_bytes(const format_info& format, const std::string& name, index_t rows,
+                               index_t columns) {
   require(columns % format.block_size == 0, name, ": ", columns, " columns are no multiple of ",
           format.name, "'s block of ", format.block_size);
   return format.bytes_with_rows(rows, columns);
 }
 
 // A tensor of these bytes, to the part of `to` that its role says.
-inline void add_tensor(llama_weights& to, tensor_role role, index_t bytes) {
+ZOQ_BODY void add_tensor(llama_weights& to, tensor_role role, index_t bytes) {
   const bool is_vector = role == tensor_role::norm || role == tensor_role::bias;
   (role == tensor_role::linear ? to.linear : is_vector ? to.norms : to.embedding) += bytes;
   to.padding += buffer_bytes<std::byte>(bytes) - bytes;
 }
 
 // The rows of logits that stand in memory at the same time.
-inline index_t logit_rows(const pass_shape& pass) {
+ZOQ_BODY index_t logit_rows(const pass_shape& pass) {
   const auto runs = head_runs({pass.branches, pass.pairs}, pass.read_rows, most_head_rows);
   return runs.empty() ? 0 : runs.front().rows;  // none has more than the first
 }
+
 }  // namespace detail
 
-/// Of a model of these sizes. Throws, naming the matrix, when a format's block does not fit it.
-[[nodiscard]] inline llama_weights weights_of(const decoder_config& c, const weight_formats& in) {
+ZOQ_BODY std::vector<expected_tensor> layer_matrices(const decoder_config& c) {
+  std::vector<expected_tensor> out = tensors_of(c).all();
+  std::erase_if(out, [](const expected_tensor& t) { return t.role != tensor_role::linear; });
+  return out;
+}
+
+ZOQ_BODY llama_weights weights_of(const decoder_config& c, const weight_formats& in) {
   llama_weights out;
   for (const expected_tensor& t : tensors_of(c).all()) {
     if (t.role == tensor_role::head && in.tied) {
@@ -106,10 +145,8 @@ inline index_t logit_rows(const pass_shape& pass) {
   return out;
 }
 
-/// Of a model that is here, its linear matrices in `linear` instead of their own format, if given.
-/// Throws, naming the tensor, when a format's block does not fit it.
-[[nodiscard]] inline llama_weights weights_of(std::span<const model_tensor> tensors,
-                                              const std::optional<format_info>& linear = {}) {
+ZOQ_BODY llama_weights weights_of(std::span<const model_tensor> tensors,
+                                  const std::optional<format_info>& linear) {
   llama_weights out;
   for (const model_tensor& t : tensors) {
     const any_packed& w = t.weight;
@@ -121,10 +158,7 @@ inline index_t logit_rows(const pass_shape& pass) {
   return out;
 }
 
-/// The buffers of a forward pass, each at its size: what decoder_forward::byte_count() sums up
-/// after passes without a view's prompt, prefix, gains or biases.
-[[nodiscard]] inline std::vector<memory_part> forward_memory(const decoder_config& c,
-                                                             const pass_shape& pass) {
+ZOQ_BODY std::vector<memory_part> forward_memory(const decoder_config& c, const pass_shape& pass) {
   const index_t rows = pass.branches * pass.rows, logit_rows = detail::logit_rows(pass);
   const index_t q = c.query_columns(), kv = c.kv_columns();
   const index_t widest = std::max(q, c.hidden);
@@ -160,22 +194,17 @@ inline index_t logit_rows(const pass_shape& pass) {
            text("of ", reads, " answers")}};
 }
 
-/// What the executor `cpu` keeps of the inputs of its widest product: rounded for the product, and
-/// turned for the view's part.
-[[nodiscard]] inline index_t workspace_memory(const decoder_config& c, const pass_shape& pass,
-                                              compute products, instruction_set kernels) {
+ZOQ_BODY index_t workspace_memory(const decoder_config& c, const pass_shape& pass, compute products,
+                                  instruction_set kernels) {
   const index_t columns = std::max({c.hidden, c.query_columns(), c.feed_forward});
   const detail::workspace_bytes widest =
       detail::workspace_of(kernels, products, pass.rows, pass.branches, columns);
   return buffer_bytes<std::byte>(widest.rounded) + buffer_bytes<std::byte>(widest.turned);
 }
 
-/// What an executor on Thrust keeps for the products of a pass, f32 or bf16, with a part of a view on
-/// every matrix of a layer: the largest slice of decoded weights, and the inputs of the widest layer.
-[[nodiscard]] inline std::vector<memory_part> device_workspaces(const decoder_config& c,
-                                                                const pass_shape& pass,
-                                                                compute products,
-                                                                const workspace_limits& limits) {
+ZOQ_BODY std::vector<memory_part> device_workspaces(const decoder_config& c, const pass_shape& pass,
+                                                    compute products,
+                                                    const workspace_limits& limits) {
   const bool rounds = products == compute::bf16;
   const auto each = static_cast<index_t>(rounds ? sizeof(bf16) : sizeof(float));
   index_t slice = 0, rounded = 0, turned = 0;
@@ -200,3 +229,5 @@ inline index_t logit_rows(const pass_shape& pass) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -8,11 +8,9 @@
 #pragma once
 
 #include <array>
-#include <string>
 #include <string_view>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/model/llama_config.hpp"
 
 namespace zoq {
@@ -48,7 +46,19 @@ inline constexpr std::array llama_shapes = {
     detail::shape_of("13b", "Llama-2-13B", false, 40, 5120, 40, 40, 13824, 32000, 4096, 1e4)};
 
 /// The shape of this name. Throws, naming the choices, when there is none.
-[[nodiscard]] inline llama_shape llama_shape_named(std::string_view name) {
+[[nodiscard]] llama_shape llama_shape_named(std::string_view name);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <string>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY llama_shape llama_shape_named(std::string_view name) {
   std::string known;
   for (const llama_shape& s : llama_shapes) {
     if (s.name == name) {
@@ -60,3 +70,5 @@ inline constexpr std::array llama_shapes = {
 }
 
 }  // namespace zoq
+
+#endif

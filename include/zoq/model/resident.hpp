@@ -31,33 +31,14 @@ class resident_weights {
 
   /// Throws std::bad_alloc, or what the executor throws, when its memory is too small. A device gets
   /// every byte of `tensors` once.
-  resident_weights(const X& exec, std::span<const model_tensor> tensors) {
-    auto all = std::make_shared<contents>();
-    for (const model_tensor& t : tensors) {
-      if constexpr (copied) {
-        t.weight.visit([&]<class S>(packed_view<S> w) {
-          all->keep(exec, w);
-          all->weights.push_back({w});
-        });
-      } else {
-        all->weights.push_back(t.weight);
-      }
-    }
-    all_ = std::move(all);
-  }
+  resident_weights(const X& exec, std::span<const model_tensor> tensors);
 
   /// The tensor of this number, for the executor's loops.
   [[nodiscard]] const any_packed& operator[](index_t number) const {
     return all_->weights[static_cast<std::size_t>(number)];
   }
   /// Bytes of the copies; 0 where there are none.
-  [[nodiscard]] index_t byte_count() const {
-    index_t bytes = 0;
-    for (const auto& b : all_->memory) {
-      bytes += b.byte_count();
-    }
-    return bytes;
-  }
+  [[nodiscard]] index_t byte_count() const;
 
  private:
   struct contents {
@@ -85,5 +66,30 @@ class resident_weights {
   };
   std::shared_ptr<const contents> all_;
 };
+
+template <executor X>
+resident_weights<X>::resident_weights(const X& exec, std::span<const model_tensor> tensors) {
+  auto all = std::make_shared<contents>();
+  for (const model_tensor& t : tensors) {
+    if constexpr (copied) {
+      t.weight.visit([&]<class S>(packed_view<S> w) {
+        all->keep(exec, w);
+        all->weights.push_back({w});
+      });
+    } else {
+      all->weights.push_back(t.weight);
+    }
+  }
+  all_ = std::move(all);
+}
+
+template <executor X>
+index_t resident_weights<X>::byte_count() const {
+  index_t bytes = 0;
+  for (const auto& b : all_->memory) {
+    bytes += b.byte_count();
+  }
+  return bytes;
+}
 
 }  // namespace zoq

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/core/function_ref.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/tensor/packing.hpp"
@@ -42,27 +41,42 @@ struct text_samples {
   [[nodiscard]] index_t count() const { return static_cast<index_t>(windows.size()); }
 
   /// Throws on a window of less than 2 tokens.
-  void pack(index_t i, packing& batch) const {
-    const auto& tokens = windows[static_cast<std::size_t>(i)];
-    const auto n = static_cast<index_t>(tokens.size());
-    require(n >= 2, "reverse: windows of ", n, " tokens, wanted at least 2");
-    const index_t s = batch.add(tokens);
-    for (index_t t = 0; t + 1 < n; ++t) {
-      batch.read(s, t, tokens[static_cast<std::size_t>(t + 1)]);
-    }
-  }
+  void pack(index_t i, packing& batch) const;
   [[nodiscard]] double loss(index_t, std::span<const double> scores,
-                            std::span<double> weights) const {
-    const auto n = static_cast<double>(scores.size());
-    double sum = 0;
-    for (std::size_t r = 0; r < scores.size(); ++r) {
-      sum += scores[r];
-      weights[r] = -1 / n;
-    }
-    return -sum / n;
-  }
+                            std::span<double> weights) const;
 };
 static_assert(reverse_samples<text_samples>);
+
+/// Samples of any type, for passes that are compiled once for all of them. What it refers to must live as long
+/// as it is used.
+class samples_ref {
+ public:
+  template <class S>
+  requires(!std::same_as<S, samples_ref> && reverse_samples<S>)
+      samples_ref(const S& samples)  // NOLINT(google-explicit-constructor): any samples are meant
+      : of_(&samples),
+        count_(samples.count()),
+        pack_([](const void* of, index_t i, packing& batch) {
+          static_cast<const S*>(of)->pack(i, batch);
+        }),
+        loss_([](const void* of, index_t i, std::span<const double> scores,
+                 std::span<double> weights) {
+          return static_cast<const S*>(of)->loss(i, scores, weights);
+        }) {}
+
+  [[nodiscard]] index_t count() const { return count_; }  // as they are below
+  void pack(index_t i, packing& batch) const { pack_(of_, i, batch); }
+  [[nodiscard]] double loss(index_t i, std::span<const double> scores,
+                            std::span<double> weights) const {
+    return loss_(of_, i, scores, weights);
+  }
+
+ private:
+  const void* of_;
+  index_t count_;
+  void (*pack_)(const void*, index_t, packing&);
+  double (*loss_)(const void*, index_t, std::span<const double>, std::span<double>);
+};
 
 /// The mean over samples of the square of each one's gradient, or of the gradient itself.
 enum class gradient_form { mean_square, mean };
@@ -90,19 +104,61 @@ struct sample_group {
     return static_cast<index_t>(begin[static_cast<std::size_t>(sample)].tokens);
   }
   /// The first segment of every sample, and the number of all: [samples + 1].
-  [[nodiscard]] std::vector<std::int32_t> first_segments() const {
-    std::vector<std::int32_t> out;
-    for (const packing::sizes& s : begin) {
-      out.push_back(static_cast<std::int32_t>(s.segments));
-    }
-    return out;
-  }
+  [[nodiscard]] std::vector<std::int32_t> first_segments() const;
 };
 
 /// Samples in their order, cut so that no group but one of a single sample has more than `rows`.
 /// Throws on no samples, and on one from which nothing is read.
-template <reverse_samples Samples>
-std::vector<sample_group> groups_of(const Samples& samples, index_t rows) {
+std::vector<sample_group> groups_of(samples_ref samples, index_t rows);
+
+/// The reads of a packing by the rows that they are read from: what the head's reverse loops over.
+struct reads_by_row {
+  std::vector<std::int32_t> first;  // [read rows + 1] its first read in `order`
+  std::vector<std::size_t> order;   // [reads] numbers in the packing
+  std::vector<token_t> target;      // [reads] in that order
+};
+
+/// `place(row)` gives a row's place among the read rows, of which there are `rows`.
+reads_by_row order_by_row(const packing& batch, index_t rows, function_ref<index_t(index_t)> place);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY void text_samples::pack(index_t i, packing& batch) const {
+  const auto& tokens = windows[static_cast<std::size_t>(i)];
+  const auto n = static_cast<index_t>(tokens.size());
+  require(n >= 2, "reverse: windows of ", n, " tokens, wanted at least 2");
+  const index_t s = batch.add(tokens);
+  for (index_t t = 0; t + 1 < n; ++t) {
+    batch.read(s, t, tokens[static_cast<std::size_t>(t + 1)]);
+  }
+}
+
+ZOQ_BODY double text_samples::loss(index_t, std::span<const double> scores,
+                                   std::span<double> weights) const {
+  const auto n = static_cast<double>(scores.size());
+  double sum = 0;
+  for (std::size_t r = 0; r < scores.size(); ++r) {
+    sum += scores[r];
+    weights[r] = -1 / n;
+  }
+  return -sum / n;
+}
+
+ZOQ_BODY std::vector<std::int32_t> sample_group::first_segments() const {
+  std::vector<std::int32_t> out;
+  for (const packing::sizes& s : begin) {
+    out.push_back(static_cast<std::int32_t>(s.segments));
+  }
+  return out;
+}
+
+ZOQ_BODY std::vector<sample_group> groups_of(samples_ref samples, index_t rows) {
   require(samples.count() > 0, "reverse: nothing to score");
   std::vector<sample_group> out;
   index_t total = 0;
@@ -122,16 +178,8 @@ std::vector<sample_group> groups_of(const Samples& samples, index_t rows) {
   return out;
 }
 
-/// The reads of a packing by the rows that they are read from: what the head's reverse loops over.
-struct reads_by_row {
-  std::vector<std::int32_t> first;  // [read rows + 1] its first read in `order`
-  std::vector<std::size_t> order;   // [reads] numbers in the packing
-  std::vector<token_t> target;      // [reads] in that order
-};
-
-/// `place(row)` gives a row's place among the read rows, of which there are `rows`.
-template <class Place>
-reads_by_row order_by_row(const packing& batch, index_t rows, Place&& place) {
+ZOQ_BODY reads_by_row order_by_row(const packing& batch, index_t rows,
+                                   function_ref<index_t(index_t)> place) {
   reads_by_row out;
   out.first.assign(static_cast<std::size_t>(rows) + 1, 0);
   for (const token_read& r : batch.reads) {
@@ -153,3 +201,5 @@ reads_by_row order_by_row(const packing& batch, index_t rows, Place&& place) {
 }
 
 }  // namespace zoq
+
+#endif

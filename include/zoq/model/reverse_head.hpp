@@ -36,32 +36,14 @@ struct head_weights {
 
 /// The sum of the losses of the samples of a group; weights <- the derivative towards every read, in
 /// the order of `order`, as are the likelihoods.
-template <reverse_samples Samples>
-double losses_of(const Samples& samples, const sample_group& group, const reads_by_row& order,
-                 std::span<const double> likelihoods, std::vector<float>& weights) {
-  std::vector<double> scores(likelihoods.size()), derivatives(likelihoods.size());
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    scores[order.order[i]] = likelihoods[i];
-  }
-  double sum = 0;
-  for (index_t s = 0; s < group.samples(); ++s) {
-    const std::size_t from = group.begin[static_cast<std::size_t>(s)].reads;
-    const std::size_t n = group.begin[static_cast<std::size_t>(s + 1)].reads - from;
-    sum += samples.loss(group.first + s, std::span<const double>(scores).subspan(from, n),
-                        std::span<double>(derivatives).subspan(from, n));
-  }
-  weights.clear();
-  for (const std::size_t r : order.order) {
-    weights.push_back(static_cast<float>(derivatives[r]));
-  }
-  return sum;
-}
+double losses_of(samples_ref samples, const sample_group& group, const reads_by_row& order,
+                 std::span<const double> likelihoods, std::vector<float>& weights);
 
 /// stream: [rows, C], the output of the last layer -> the gradient of the losses' sum towards it, which
 /// is 0 in rows that are not read. `batch` holds the group's packing. Returns the sum of the losses.
-template <executor X, reverse_samples Samples>
+template <executor X>
 double reverse_head(const X& exec, const head_weights& head, const sample_group& group,
-                    const device_batch<X>& batch, const Samples& samples,
+                    const device_batch<X>& batch, samples_ref samples,
                     tensor_view<float, 2> stream) {
   using matrix = tensor_view<float, 2>;
   constexpr index_t piece = 64;  // rows whose logits exist at a time
@@ -133,3 +115,31 @@ double reverse_head(const X& exec, const head_weights& head, const sample_group&
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY double losses_of(samples_ref samples, const sample_group& group, const reads_by_row& order,
+                          std::span<const double> likelihoods, std::vector<float>& weights) {
+  std::vector<double> scores(likelihoods.size()), derivatives(likelihoods.size());
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    scores[order.order[i]] = likelihoods[i];
+  }
+  double sum = 0;
+  for (index_t s = 0; s < group.samples(); ++s) {
+    const std::size_t from = group.begin[static_cast<std::size_t>(s)].reads;
+    const std::size_t n = group.begin[static_cast<std::size_t>(s + 1)].reads - from;
+    sum += samples.loss(group.first + s, std::span<const double>(scores).subspan(from, n),
+                        std::span<double>(derivatives).subspan(from, n));
+  }
+  weights.clear();
+  for (const std::size_t r : order.order) {
+    weights.push_back(static_cast<float>(derivatives[r]));
+  }
+  return sum;
+}
+
+}  // namespace zoq
+
+#endif

@@ -12,7 +12,15 @@
 namespace zoq {
 
 /// All tensors of the model, which must outlive the target.
-[[nodiscard]] inline view_target target_of(const decoder& model) {
+[[nodiscard]] view_target target_of(const decoder& model);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY view_target target_of(const decoder& model) {
   view_target out{.tensors = model.tensors()};
   const decoder_config& c = model.config();
   for (index_t l = 0; l < c.layers; ++l) {
@@ -22,3 +30,5 @@ namespace zoq {
 }
 
 }  // namespace zoq
+
+#endif

@@ -96,36 +96,12 @@ struct linear_targets {
   index_t count = 0;                                 // so far
 
   /// Throws when there are `most` already.
-  void add(const linear_target& target) {
-    require(count < most, "linear: more than ", most, " layers of the same inputs");
-    at[count++] = target;
-  }
+  void add(const linear_target& target);
 };
 
 /// Throws unless all parts of a target have values for this many branches; those of a sparse part that
 /// has no entries are not looked at.
-inline void require_branches(const linear_target& t, index_t branches) {
-  const auto check = [&](index_t found, bool one_will_do) {
-    require(found == branches || (one_will_do && found == 1), "linear: ", t.tensor,
-            " has values for ", found, " branches, x has rows for ", branches);
-  };
-  if (t.added.sparse.has_value() && t.added.sparse->row.shape[0] != 0) {
-    check(t.added.sparse->values.shape[0], false);
-  }
-  if (t.added.low_rank.has_value()) {
-    check(t.added.low_rank->a.all.shape[0], true);
-    check(t.added.low_rank->b.all.shape[0], true);
-  }
-  if (t.added.offset.has_value()) {
-    check(t.added.offset->offset.all.shape[0], true);
-  }
-  if (t.added.factor.has_value()) {
-    check(t.added.factor->factor.all.shape[0], true);
-    require(t.added.factor->block > 0 && t.w.columns() % t.added.factor->block == 0,
-            "linear: factors of ", t.added.factor->block, " columns do not divide the ",
-            t.w.columns(), " of ", t.tensor);
-  }
-}
+void require_branches(const linear_target& t, index_t branches);
 
 /// Columns of a matrix, from a matrix that has only these.
 struct place_columns {
@@ -232,3 +208,39 @@ void linear(const X& exec, tensor_view<const float, 2> x, const any_packed& w, c
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY void linear_targets::add(const linear_target& target) {
+  require(count < most, "linear: more than ", most, " layers of the same inputs");
+  at[count++] = target;
+}
+
+ZOQ_BODY void require_branches(const linear_target& t, index_t branches) {
+  const auto check = [&](index_t found, bool one_will_do) {
+    require(found == branches || (one_will_do && found == 1), "linear: ", t.tensor,
+            " has values for ", found, " branches, x has rows for ", branches);
+  };
+  if (t.added.sparse.has_value() && t.added.sparse->row.shape[0] != 0) {
+    check(t.added.sparse->values.shape[0], false);
+  }
+  if (t.added.low_rank.has_value()) {
+    check(t.added.low_rank->a.all.shape[0], true);
+    check(t.added.low_rank->b.all.shape[0], true);
+  }
+  if (t.added.offset.has_value()) {
+    check(t.added.offset->offset.all.shape[0], true);
+  }
+  if (t.added.factor.has_value()) {
+    check(t.added.factor->factor.all.shape[0], true);
+    require(t.added.factor->block > 0 && t.w.columns() % t.added.factor->block == 0,
+            "linear: factors of ", t.added.factor->block, " columns do not divide the ",
+            t.w.columns(), " of ", t.tensor);
+  }
+}
+
+}  // namespace zoq
+
+#endif

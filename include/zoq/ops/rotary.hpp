@@ -7,7 +7,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -19,19 +18,7 @@
 namespace zoq {
 
 /// (cos, sin) pairs of every position and pair of coordinates: [positions, D], in double, rounded.
-inline std::vector<float> rotary_table(index_t positions, index_t head_size, double base) {
-  std::vector<float> table(static_cast<std::size_t>(positions * head_size));
-  for (index_t p = 0; p < positions; ++p) {
-    for (index_t i = 0; i < head_size / 2; ++i) {
-      const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(head_size);
-      const double angle = static_cast<double>(p) * std::pow(base, exponent);
-      const auto at = static_cast<std::size_t>(p * head_size + 2 * i);
-      table[at] = static_cast<float>(std::cos(angle));
-      table[at + 1] = static_cast<float>(std::sin(angle));
-    }
-  }
-  return table;
-}
+std::vector<float> rotary_table(index_t positions, index_t head_size, double base);
 
 /// What turns together: coordinates 2i and 2i + 1 of a head, or i and i + D / 2.
 enum class rotary_pairs { neighbours, halves };
@@ -120,3 +107,27 @@ void rotary(const X& exec, tensor_view<float, 2> x, tensor_view<const std::int32
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cmath>
+
+namespace zoq {
+
+ZOQ_BODY std::vector<float> rotary_table(index_t positions, index_t head_size, double base) {
+  std::vector<float> table(static_cast<std::size_t>(positions * head_size));
+  for (index_t p = 0; p < positions; ++p) {
+    for (index_t i = 0; i < head_size / 2; ++i) {
+      const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(head_size);
+      const double angle = static_cast<double>(p) * std::pow(base, exponent);
+      const auto at = static_cast<std::size_t>(p * head_size + 2 * i);
+      table[at] = static_cast<float>(std::cos(angle));
+      table[at + 1] = static_cast<float>(std::sin(angle));
+    }
+  }
+  return table;
+}
+
+}  // namespace zoq
+
+#endif

@@ -10,7 +10,6 @@
 #include <string_view>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/hash.hpp"
 #include "zoq/quant/formats.hpp"
 
 namespace zoq {
@@ -49,7 +48,29 @@ struct model_tensor {
 };
 
 /// The number of the tensor of this name, or -1.
-inline index_t find_tensor(std::span<const model_tensor> tensors, std::string_view name) {
+index_t find_tensor(std::span<const model_tensor> tensors, std::string_view name);
+
+/// The layer that a tensor belongs to by its name, 3 for "blk.3.ffn_down.weight"; -1 for none.
+index_t layer_of(std::string_view name);
+
+/// Matrices of linear layers.
+index_t linear_matrices(std::span<const model_tensor> tensors);
+
+/// Weights in the matrices of linear layers.
+index_t linear_weights(std::span<const model_tensor> tensors);
+
+/// Names a model by its contents: names, shapes, formats and bytes. Reads every byte once.
+std::string hash_of(std::span<const model_tensor> tensors);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/hash.hpp"
+
+namespace zoq {
+
+ZOQ_BODY index_t find_tensor(std::span<const model_tensor> tensors, std::string_view name) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (tensors[i].name == name) {
       return static_cast<index_t>(i);
@@ -58,8 +79,7 @@ inline index_t find_tensor(std::span<const model_tensor> tensors, std::string_vi
   return -1;
 }
 
-/// The layer that a tensor belongs to by its name, 3 for "blk.3.ffn_down.weight"; -1 for none.
-inline index_t layer_of(std::string_view name) {
+ZOQ_BODY index_t layer_of(std::string_view name) {
   if (!name.starts_with("blk.")) {
     return -1;
   }
@@ -72,8 +92,7 @@ inline index_t layer_of(std::string_view name) {
   return at > 4 && at < name.size() && name[at] == '.' ? layer : -1;
 }
 
-/// Matrices of linear layers.
-inline index_t linear_matrices(std::span<const model_tensor> tensors) {
+ZOQ_BODY index_t linear_matrices(std::span<const model_tensor> tensors) {
   index_t n = 0;
   for (const model_tensor& t : tensors) {
     n += t.role == tensor_role::linear ? 1 : 0;
@@ -81,8 +100,7 @@ inline index_t linear_matrices(std::span<const model_tensor> tensors) {
   return n;
 }
 
-/// Weights in the matrices of linear layers.
-inline index_t linear_weights(std::span<const model_tensor> tensors) {
+ZOQ_BODY index_t linear_weights(std::span<const model_tensor> tensors) {
   index_t n = 0;
   for (const model_tensor& t : tensors) {
     n += t.role == tensor_role::linear ? t.weight.rows() * t.weight.columns() : 0;
@@ -90,8 +108,7 @@ inline index_t linear_weights(std::span<const model_tensor> tensors) {
   return n;
 }
 
-/// Names a model by its contents: names, shapes, formats and bytes. Reads every byte once.
-inline std::string hash_of(std::span<const model_tensor> tensors) {
+ZOQ_BODY std::string hash_of(std::span<const model_tensor> tensors) {
   content_hash h;
   for (const model_tensor& t : tensors) {
     h.add(t.name).add(t.weight.format().name);
@@ -107,3 +124,5 @@ inline std::string hash_of(std::span<const model_tensor> tensors) {
 }
 
 }  // namespace zoq
+
+#endif

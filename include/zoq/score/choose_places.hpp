@@ -8,16 +8,20 @@
 
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "zoq/core/config.hpp"
 #include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/core/settings.hpp"
 #include "zoq/model/decoder.hpp"
 #include "zoq/model/llama_family.hpp"
 #include "zoq/model/llama_forward.hpp"
 #include "zoq/model/llama_reverse.hpp"
+#include "zoq/model/reverse_groups.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/score/scores.hpp"
+#include "zoq/score/scores_ref.hpp"
 #include "zoq/sparse/mask.hpp"
 #include "zoq/sparse/tensor_budget.hpp"
 #include "zoq/sparse/top_k.hpp"
@@ -43,34 +47,28 @@ Settings score_settings(const score_choice& how, Settings out = {}) {
 struct no_settings {};
 }  // namespace detail
 
-/// The score of this name needs no samples.
-template <class Finish>
-mask choose_places(const decoder& model, const score_choice& how, const Finish& finish) {
-  const auto tensors = model.tensors();
-  if (how.score == magnitude::name) {
-    return finish(magnitude(tensors), how.best);
-  }
-  if (how.score == magnitude_smallest::name) {
-    return finish(magnitude_smallest(tensors), how.best);
-  }
-  if (how.score == random_score::name) {
-    return finish(random_score(tensors, how.seed), how.best);
-  }
-  fail("the score ", score_named(how.score).name, " needs samples");
-}
+/// finish(scores, top_k_options): the places that are made of the scores, such as top_k's.
+using score_finish = function_ref<mask(const scores_ref&, const top_k_options&)>;
+/// loss(pass, branch_parts): the mean loss of the samples by a forward pass of the model.
+template <executor X>
+using score_loss =
+    std::type_identity_t<function_ref<double(decoder_forward<X>&, const branch_parts&)>>;
 
-/// The places that finish(scores, top_k_options) makes of the scores, such as top_k's. `samples` are those of
-/// a reverse pass, `loss(pass, branch_parts)` is their mean loss by a forward pass of the model, `tell` is called after each piece of work. Throws on
-/// an unknown score or setting. Cost: that of the score, see score_entries.
-template <executor X, reverse_samples Samples, class Loss, class Finish>
+/// The score of this name needs no samples.
+mask choose_places(const decoder& model, const score_choice& how, score_finish finish);
+
+/// The places that `finish` makes of the scores. `samples` are those of a reverse pass, `loss` is theirs, `tell`
+/// is called after each piece of work. Throws on an unknown score or setting. Cost: that of the score, see
+/// score_entries.
+template <executor X>
 mask choose_places(const X& exec, const decoder& model, const score_choice& how,
-                   const Samples& samples, const Loss& loss, const score_progress& tell,
-                   const Finish& finish) {
+                   samples_ref samples, score_loss<X> loss, const score_progress& tell,
+                   score_finish finish) {
   const std::string_view score = how.score;
   const auto tensors = model.tensors();
   // A pass is there only while it is needed: on a device it has a copy of the model.
-  const auto loss_with = [&loss](auto& pass) {
-    return [&loss, &pass](const branch_parts& parts) { return loss(pass, parts); };
+  const auto loss_with = [loss](decoder_forward<X>& pass) {
+    return [loss, &pass](const branch_parts& parts) { return loss(pass, parts); };
   };
   if (score == forward_curvature<any_executor, int>::name) {
     const auto options = detail::score_settings(how, forward_curvature_options{.seed = how.seed});
@@ -109,3 +107,25 @@ mask choose_places(const X& exec, const decoder& model, const score_choice& how,
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY mask choose_places(const decoder& model, const score_choice& how, score_finish finish) {
+  const auto tensors = model.tensors();
+  if (how.score == magnitude::name) {
+    return finish(magnitude(tensors), how.best);
+  }
+  if (how.score == magnitude_smallest::name) {
+    return finish(magnitude_smallest(tensors), how.best);
+  }
+  if (how.score == random_score::name) {
+    return finish(random_score(tensors, how.seed), how.best);
+  }
+  fail("the score ", score_named(how.score).name, " needs samples");
+}
+
+}  // namespace zoq
+
+#endif

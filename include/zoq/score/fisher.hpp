@@ -69,24 +69,7 @@ class fisher {
 
   /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer, the last
   /// layer first. Returns the mean loss of the samples.
-  template <class Visit>
-  double visit(Visit&& visit) const {
-    auto pass = reverse_of(exec_, model_);
-    if (!options_.square_of_mean) {
-      return pass.gradients(samples_, {.at = options_.at}, visit, progress_);
-    }
-    std::vector<float> squares;
-    return pass.gradients(
-        samples_, {.form = gradient_form::mean, .at = options_.at},
-        [&](std::string_view tensor, index_t rows, index_t columns, std::span<const float> mean) {
-          squares.assign(mean.begin(), mean.end());
-          for (float& g : squares) {
-            g *= g;
-          }
-          visit(tensor, rows, columns, std::span<const float>(squares));
-        },
-        progress_);
-  }
+  double visit(gradient_visitor visit) const;
 
  private:
   const X& exec_;
@@ -95,5 +78,24 @@ class fisher {
   score_progress progress_;
   fisher_options options_;
 };
+
+template <executor X, class Model, reverse_samples Samples>
+double fisher<X, Model, Samples>::visit(gradient_visitor visit) const {
+  auto pass = reverse_of(exec_, model_);
+  if (!options_.square_of_mean) {
+    return pass.gradients(samples_, {.at = options_.at}, visit, progress_);
+  }
+  std::vector<float> squares;
+  return pass.gradients(
+      samples_, {.form = gradient_form::mean, .at = options_.at},
+      [&](std::string_view tensor, index_t rows, index_t columns, std::span<const float> mean) {
+        squares.assign(mean.begin(), mean.end());
+        for (float& g : squares) {
+          g *= g;
+        }
+        visit(tensor, rows, columns, std::span<const float>(squares));
+      },
+      progress_);
+}
 
 }  // namespace zoq

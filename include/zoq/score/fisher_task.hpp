@@ -43,10 +43,7 @@ class fisher_task {
   [[nodiscard]] index_t entries() const { return score_.entries(); }
 
   /// As fisher's. Returns the mean loss of the rows.
-  template <class Visit>
-  double visit(Visit&& visit) const {
-    return score_.visit(visit);
-  }
+  double visit(gradient_visitor visit) const { return score_.visit(visit); }
 
  private:
   fisher<X, Model, task_samples<Objective>> score_;

@@ -24,7 +24,8 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
+#include "zoq/model/reverse_groups.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/score/moved_tensor.hpp"
@@ -45,6 +46,16 @@ struct forward_curvature_options {
     f("seed", self.seed);
   }
 };
+
+namespace detail {
+/// See forward_curvature::visit.
+template <executor X>
+void visit_curvatures(const X& exec, std::span<const model_tensor> tensors,
+                      function_ref<double(const branch_parts&)> loss,
+                      const forward_curvature_options& options,
+                      function_ref<void(index_t, index_t)> progress, gradient_visitor visit);
+void check(const forward_curvature_options& options);  // throws on settings without sense
+}  // namespace detail
 
 /// Loss: double of (const branch_parts&), a branch of the executor's memory.
 template <executor X, class Loss>
@@ -69,50 +80,15 @@ class forward_curvature {
         loss_(std::move(loss)),
         options_(options),
         progress_(std::move(progress)) {
-    require(options.probes >= 2, "forward-curvature: ", options.probes,
-            " probes, wanted 2 at least");
-    require(options.epsilon > 0, "forward-curvature: epsilon is ", options.epsilon,
-            ", wanted a positive number");
+    detail::check(options);
   }
 
   /// Weights of linear layers: as many as there are scores.
   [[nodiscard]] index_t entries() const { return linear_weights(tensors_); }
 
   /// Calls visit(tensor name, rows, columns, scores) for every matrix of a linear layer.
-  template <class Visit>
-  void visit(Visit&& visit) const {
-    moved_tensor<X> moved(exec_, tensors_);
-    buffer<float, typename X::space> sums;
-    std::vector<float> scores;
-    const index_t linear = linear_matrices(tensors_);
-    index_t done = 0;
-    const auto probes = static_cast<double>(options_.probes);
-    const auto epsilon = static_cast<float>(options_.epsilon);
-    for (std::size_t t = 0; t < tensors_.size(); ++t) {
-      const any_packed& w = tensors_[t].weight;
-      if (tensors_[t].role != tensor_role::linear) {
-        continue;
-      }
-      const index_t n = w.rows() * w.columns();
-      sums = exec_.template allocate<float>(n);  // zeros
-      double squares = 0;
-      for (int p = 0; p < options_.probes; ++p) {
-        const seed_t seed = probe_seed(options_.seed, static_cast<index_t>(t), p);
-        const double up = loss_(moved.to(static_cast<index_t>(t), seed, epsilon));
-        const double down = loss_(moved.to(static_cast<index_t>(t), seed, -epsilon));
-        const double slope = (up - down) / (2 * static_cast<double>(epsilon));
-        squares += slope * slope / probes;
-        place_signs(exec_, seed, static_cast<float>(slope / probes), true, sums.data(), n);
-        progress_(++done, linear * options_.probes);
-      }
-      scores.resize(static_cast<std::size_t>(n));
-      exec_.download(sums.data(), n, scores.data());
-      for (float& s : scores) {
-        const double g = static_cast<double>(s);
-        s = static_cast<float>((probes * g * g - squares) / (probes - 1));
-      }
-      visit(tensors_[t].name, w.rows(), w.columns(), std::span<const float>(scores));
-    }
+  void visit(gradient_visitor visit) const {
+    detail::visit_curvatures(exec_, tensors_, loss_, options_, progress_, visit);
   }
 
  private:
@@ -123,4 +99,67 @@ class forward_curvature {
   progress_function progress_;
 };
 
+namespace detail {
+
+template <executor X>
+void visit_curvatures(const X& exec, std::span<const model_tensor> tensors,
+                      function_ref<double(const branch_parts&)> loss,
+                      const forward_curvature_options& options,
+                      function_ref<void(index_t, index_t)> progress, gradient_visitor visit) {
+  moved_tensor<X> moved(exec, tensors);
+  buffer<float, typename X::space> sums;
+  std::vector<float> scores;
+  const index_t linear = linear_matrices(tensors);
+  index_t done = 0;
+  const auto probes = static_cast<double>(options.probes);
+  const auto epsilon = static_cast<float>(options.epsilon);
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    const any_packed& w = tensors[t].weight;
+    if (tensors[t].role != tensor_role::linear) {
+      continue;
+    }
+    const index_t n = w.rows() * w.columns();
+    sums = exec.template allocate<float>(n);  // zeros
+    double squares = 0;
+    for (int p = 0; p < options.probes; ++p) {
+      const seed_t seed = probe_seed(options.seed, static_cast<index_t>(t), p);
+      const double up = loss(moved.to(static_cast<index_t>(t), seed, epsilon));
+      const double down = loss(moved.to(static_cast<index_t>(t), seed, -epsilon));
+      const double slope = (up - down) / (2 * static_cast<double>(epsilon));
+      squares += slope * slope / probes;
+      place_signs(exec, seed, static_cast<float>(slope / probes), true, sums.data(), n);
+      progress(++done, linear * options.probes);
+    }
+    scores.resize(static_cast<std::size_t>(n));
+    exec.download(sums.data(), n, scores.data());
+    for (float& s : scores) {
+      const double g = static_cast<double>(s);
+      s = static_cast<float>((probes * g * g - squares) / (probes - 1));
+    }
+    visit(tensors[t].name, w.rows(), w.columns(), std::span<const float>(scores));
+  }
+}
+
+}  // namespace detail
+
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY void check(const forward_curvature_options& options) {
+  require(options.probes >= 2, "forward-curvature: ", options.probes, " probes, wanted 2 at least");
+  require(options.epsilon > 0, "forward-curvature: epsilon is ", options.epsilon,
+          ", wanted a positive number");
+}
+
+}  // namespace detail
+
+}  // namespace zoq
+
+#endif

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
+#include "zoq/core/function_ref.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/score/moved_tensor.hpp"
@@ -47,6 +47,16 @@ struct hessian_trace_options {
   }
 };
 
+namespace detail {
+/// See hessian_trace::of_tensors.
+template <executor X>
+std::vector<tensor_score> mean_curvatures(const X& exec, std::span<const model_tensor> tensors,
+                                          function_ref<double(const branch_parts&)> loss,
+                                          const hessian_trace_options& options,
+                                          function_ref<void(index_t, index_t)> progress);
+void check(const hessian_trace_options& options);  // throws on settings without sense
+}  // namespace detail
+
 /// Loss: double of (const branch_parts&), a branch of the executor's memory.
 template <executor X, class Loss>
 class hessian_trace {
@@ -68,35 +78,12 @@ class hessian_trace {
         loss_(std::move(loss)),
         options_(options),
         progress_(std::move(progress)) {
-    require(options.probes > 0, "hessian-trace: ", options.probes, " probes, wanted at least 1");
-    require(options.epsilon > 0, "hessian-trace: epsilon is ", options.epsilon,
-            ", wanted a positive number");
+    detail::check(options);
   }
 
   /// Of every matrix of a linear layer: the mean of the diagonal of its Hessian.
   [[nodiscard]] std::vector<tensor_score> of_tensors() const {
-    std::vector<tensor_score> out;
-    moved_tensor<X> moved(exec_, tensors_);
-    const double base = loss_(branch_parts{});
-    const index_t linear = linear_matrices(tensors_);
-    const auto epsilon = static_cast<float>(options_.epsilon);
-    const double square = static_cast<double>(epsilon) * static_cast<double>(epsilon);
-    for (std::size_t t = 0; t < tensors_.size(); ++t) {
-      if (tensors_[t].role != tensor_role::linear) {
-        continue;
-      }
-      const index_t n = tensors_[t].weight.rows() * tensors_[t].weight.columns();
-      double sum = 0;
-      for (int p = 0; p < options_.probes; ++p) {
-        const seed_t seed = probe_seed(options_.seed, static_cast<index_t>(t), p);
-        const double up = loss_(moved.to(static_cast<index_t>(t), seed, epsilon));
-        const double down = loss_(moved.to(static_cast<index_t>(t), seed, -epsilon));
-        sum += ((up - base) + (down - base)) / square;
-      }
-      out.push_back({tensors_[t].name, n, sum / options_.probes / static_cast<double>(n)});
-      progress_(static_cast<index_t>(out.size()), linear);
-    }
-    return out;
+    return detail::mean_curvatures(exec_, tensors_, loss_, options_, progress_);
   }
 
  private:
@@ -107,4 +94,57 @@ class hessian_trace {
   progress_function progress_;
 };
 
+namespace detail {
+
+template <executor X>
+std::vector<tensor_score> mean_curvatures(const X& exec, std::span<const model_tensor> tensors,
+                                          function_ref<double(const branch_parts&)> loss,
+                                          const hessian_trace_options& options,
+                                          function_ref<void(index_t, index_t)> progress) {
+  std::vector<tensor_score> out;
+  moved_tensor<X> moved(exec, tensors);
+  const double base = loss(branch_parts{});
+  const index_t linear = linear_matrices(tensors);
+  const auto epsilon = static_cast<float>(options.epsilon);
+  const double square = static_cast<double>(epsilon) * static_cast<double>(epsilon);
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    if (tensors[t].role != tensor_role::linear) {
+      continue;
+    }
+    const index_t n = tensors[t].weight.rows() * tensors[t].weight.columns();
+    double sum = 0;
+    for (int p = 0; p < options.probes; ++p) {
+      const seed_t seed = probe_seed(options.seed, static_cast<index_t>(t), p);
+      const double up = loss(moved.to(static_cast<index_t>(t), seed, epsilon));
+      const double down = loss(moved.to(static_cast<index_t>(t), seed, -epsilon));
+      sum += ((up - base) + (down - base)) / square;
+    }
+    out.push_back({tensors[t].name, n, sum / options.probes / static_cast<double>(n)});
+    progress(static_cast<index_t>(out.size()), linear);
+  }
+  return out;
+}
+
+}  // namespace detail
+
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY void check(const hessian_trace_options& options) {
+  require(options.probes > 0, "hessian-trace: ", options.probes, " probes, wanted at least 1");
+  require(options.epsilon > 0, "hessian-trace: epsilon is ", options.epsilon,
+          ", wanted a positive number");
+}
+
+}  // namespace detail
+
+}  // namespace zoq
+
+#endif

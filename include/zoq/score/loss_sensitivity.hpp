@@ -43,27 +43,7 @@ class loss_sensitivity {
   [[nodiscard]] index_t entries() const { return linear_weights(model_.tensors()); }
 
   /// As fisher's: the last layer first. Returns the mean loss of the samples.
-  template <class Visit>
-  double visit(Visit&& visit) const {
-    auto pass = reverse_of(exec_, model_);
-    std::vector<float> scores;
-    return pass.gradients(
-        samples_, {.form = gradient_form::mean},
-        [&](std::string_view tensor, index_t rows, index_t columns, std::span<const float> mean) {
-          scores.resize(mean.size());
-          const auto number = static_cast<std::size_t>(find_tensor(model_.tensors(), tensor));
-          model_.tensors()[number].weight.visit([&](const auto& w) {
-            for (index_t o = 0; o < rows; ++o) {
-              decode_row(w, o, scores.data() + o * columns);
-            }
-          });
-          for (std::size_t i = 0; i < scores.size(); ++i) {
-            scores[i] = std::fabs(scores[i] * mean[i]);
-          }
-          visit(tensor, rows, columns, std::span<const float>(scores));
-        },
-        progress_);
-  }
+  double visit(gradient_visitor visit) const;
 
  private:
   const X& exec_;
@@ -71,5 +51,27 @@ class loss_sensitivity {
   Samples samples_;
   score_progress progress_;
 };
+
+template <executor X, class Model, reverse_samples Samples>
+double loss_sensitivity<X, Model, Samples>::visit(gradient_visitor visit) const {
+  auto pass = reverse_of(exec_, model_);
+  std::vector<float> scores;
+  return pass.gradients(
+      samples_, {.form = gradient_form::mean},
+      [&](std::string_view tensor, index_t rows, index_t columns, std::span<const float> mean) {
+        scores.resize(mean.size());
+        const auto number = static_cast<std::size_t>(find_tensor(model_.tensors(), tensor));
+        model_.tensors()[number].weight.visit([&](const auto& w) {
+          for (index_t o = 0; o < rows; ++o) {
+            decode_row(w, o, scores.data() + o * columns);
+          }
+        });
+        for (std::size_t i = 0; i < scores.size(); ++i) {
+          scores[i] = std::fabs(scores[i] * mean[i]);
+        }
+        visit(tensor, rows, columns, std::span<const float>(scores));
+      },
+      progress_);
+}
 
 }  // namespace zoq

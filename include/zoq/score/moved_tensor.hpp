@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/ops/parts.hpp"
 #include "zoq/ops/tensors.hpp"
 #include "zoq/random/rademacher.hpp"
@@ -24,10 +23,7 @@
 namespace zoq {
 
 /// The seed of the signs of one probe of one tensor.
-inline seed_t probe_seed(seed_t run, index_t tensor, index_t probe) {
-  return derive_seed(derive_seed(run, purpose::masks, static_cast<std::uint64_t>(tensor)),
-                     purpose::probes, static_cast<std::uint64_t>(probe));
-}
+seed_t probe_seed(seed_t run, index_t tensor, index_t probe);
 
 /// values[i] = scale * z[i], or values[i] += scale * z[i], four at a time.
 struct signs_of_block {
@@ -59,16 +55,7 @@ class moved_tensor {
       : exec_(exec), tensors_(tensors), parts_(tensors.size()) {}
 
   /// One branch, with tensor `number` at its base + scale * z(seed). Valid until the next call.
-  branch_parts to(index_t number, seed_t seed, float scale) {
-    const any_packed& w = tensors_[static_cast<std::size_t>(number)].weight;
-    const index_t n = w.rows() * w.columns();
-    offset_.reserve(n);
-    place_signs(exec_, seed, scale, false, offset_.data(), n);
-    parts_.assign(tensors_.size(), parts{});
-    parts_[static_cast<std::size_t>(number)].offset =
-        offset_part{{tensor_view<const float, 2>{offset_.data(), {1, n}}, 0}};
-    return {.count = 1, .tensor = parts_};
-  }
+  branch_parts to(index_t number, seed_t seed, float scale);
 
  private:
   const X& exec_;
@@ -77,4 +64,29 @@ class moved_tensor {
   buffer<float, typename X::space> offset_;  // [O * C] of the largest so far
 };
 
+template <executor X>
+branch_parts moved_tensor<X>::to(index_t number, seed_t seed, float scale) {
+  const any_packed& w = tensors_[static_cast<std::size_t>(number)].weight;
+  const index_t n = w.rows() * w.columns();
+  offset_.reserve(n);
+  place_signs(exec_, seed, scale, false, offset_.data(), n);
+  parts_.assign(tensors_.size(), parts{});
+  parts_[static_cast<std::size_t>(number)].offset =
+      offset_part{{tensor_view<const float, 2>{offset_.data(), {1, n}}, 0}};
+  return {.count = 1, .tensor = parts_};
+}
+
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY seed_t probe_seed(seed_t run, index_t tensor, index_t probe) {
+  return derive_seed(derive_seed(run, purpose::masks, static_cast<std::uint64_t>(tensor)),
+                     purpose::probes, static_cast<std::uint64_t>(probe));
+}
+
+}  // namespace zoq
+
+#endif

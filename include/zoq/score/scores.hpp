@@ -7,11 +7,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
 #include <string_view>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/score/fisher.hpp"
 #include "zoq/score/fisher_task.hpp"
 #include "zoq/score/forward_curvature.hpp"
@@ -60,7 +58,19 @@ inline constexpr score_entry score_entries[] = {
 };
 
 /// The score of this name. Throws, naming the choices.
-inline const score_entry& score_named(std::string_view name) {
+const score_entry& score_named(std::string_view name);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <string>
+
+#include "zoq/core/error.hpp"
+
+namespace zoq {
+
+ZOQ_BODY const score_entry& score_named(std::string_view name) {
   std::string choices;
   for (const score_entry& s : score_entries) {
     if (s.name == name) {
@@ -72,3 +82,5 @@ inline const score_entry& score_named(std::string_view name) {
 }
 
 }  // namespace zoq
+
+#endif

@@ -1,0 +1,39 @@
+// The passes on the executor `cpu`, which zoq::kernels has compiled: a program that is linked with it and
+// includes this does not compile them again. Without zoq::kernels it changes nothing.
+//
+//     #include <zoq/model/decoder_forward.hpp>
+//     #include <zoq/model/on_cpu.hpp>             // zoq/zoq.hpp has it
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "zoq/core/config.hpp"
+#include "zoq/exec/cpu.hpp"
+#include "zoq/model/batch.hpp"
+#include "zoq/model/decoder.hpp"
+#include "zoq/model/decoder_forward.hpp"
+#include "zoq/model/decoder_stream.hpp"
+#include "zoq/model/finite.hpp"
+#include "zoq/model/llama_reverse.hpp"
+#include "zoq/model/resident.hpp"
+
+#ifdef ZOQ_COMPILED_KERNELS
+
+// src/passes.cpp reads the same list as definitions.
+#ifndef ZOQ_ON_CPU
+#define ZOQ_ON_CPU extern template
+#endif
+
+namespace zoq {
+
+ZOQ_ON_CPU class resident_weights<cpu>;
+ZOQ_ON_CPU class device_batch<cpu>;
+ZOQ_ON_CPU class decoder_stream<cpu>;
+ZOQ_ON_CPU class decoder_forward<cpu>;
+ZOQ_ON_CPU class llama_reverse<cpu>;
+ZOQ_ON_CPU buffer<float> gain_of(const cpu&, const any_packed&);
+ZOQ_ON_CPU void require_finite(const cpu&, std::span<const model_tensor>);
+
+}  // namespace zoq
+
+#endif
