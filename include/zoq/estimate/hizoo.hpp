@@ -23,10 +23,8 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/kept_values.hpp"
-#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/tensor/memory_part.hpp"
 
@@ -97,50 +95,43 @@ struct hizoo {
   /// Throws on a shape that is not positive.
   template <executor X>
   void load(const X& exec, std::span<const float> saved, state& s) const;
+
+ private:
+  void validate() const;
+  void ask(const step_info& at, state& s, std::vector<query>& wanted) const;
+  static void require_told(const step_info& at, std::span<const answer> answers);
+  // The estimate of pair p; returns |d|.
+  double add_pair(std::size_t p, seed_t seed, std::span<const answer> answers, const state& s,
+                  gradient& g) const;
+  static void require_shape(std::span<const float> saved);
 };
 
 template <executor X>
 bool hizoo::ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
                 std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, probes);
-  require(smooth >= 0 && smooth < 1, name, ": smooth is ", smooth, ", wanted 0 to 1, without 1");
+  validate();
   if (!answers.empty()) {
     return false;
   }
-  const bool fresh = s.shape.size() == 0;
-  require(fresh || s.shape.size() == at.order.size, name, ": a shape of ", s.shape.size(),
-          " values, the view has ", at.order.size);
-  if (fresh) {
+  if (s.shape.size() == 0) {
     s.shape.reserve(exec, at.order.size);
     s.shape.fill(exec, 1.0f);
-  } else if (s.turned) {
-    std::swap(s.shape, s.next);
+    s.turned = false;
   }
-  s.turned = false;
-  wanted.push_back({});
-  for (int p = 0; p < probes; ++p) {
-    detail::push_pair(wanted,
-                      {.seed = probe_seed(at, p), .scale = epsilon, .shape = s.shape.data()});
-  }
+  ask(at, s, wanted);
   return true;
 }
 
 template <executor X>
 void hizoo::tell(const X& exec, const step_info& at, state& s, std::span<const query> asked,
                  std::span<const answer> answers, gradient& g) const {
-  detail::require_finite(at, answers);
-  require(at.direction != nullptr, name, ": the step names no direction");
+  require_told(at, answers);
   s.next.reserve(exec, at.order.size);
   s.next.assign(exec, s.shape.data());
   s.turned = true;
-  const double base = answers[0].loss;
-  const auto pairs = answers.subspan(1);
-  for (std::size_t p = 0; 2 * p < pairs.size(); ++p) {
+  for (std::size_t p = 0; 2 * p + 1 < answers.size(); ++p) {
     const seed_t seed = asked[1 + 2 * p].seed;
-    g.slope = detail::slope_of_pair(pairs, p, epsilon);
-    g.terms.push_back({seed, g.slope / probes, s.shape.data()});
-    const double bend =
-        std::fabs(curvature_along(base, pairs[2 * p].loss, pairs[2 * p + 1].loss, epsilon));
+    const double bend = add_pair(p, seed, answers, s, g);
     std::visit(
         [&](const auto& direction) {
           const auto z = direction.at(seed, at.order);
@@ -151,7 +142,6 @@ void hizoo::tell(const X& exec, const step_info& at, state& s, std::span<const q
         },
         *at.direction);
   }
-  g.loss = base;
 }
 
 template <executor X>
@@ -163,12 +153,61 @@ std::vector<float> hizoo::save(const X& exec, const state& s) const {
 
 template <executor X>
 void hizoo::load(const X& exec, std::span<const float> saved, state& s) const {
-  for (const float x : saved) {
-    require(std::isfinite(x) && x > 0, name, ": a saved shape is ", x);
-  }
+  require_shape(saved);
   s.shape.restore(exec, saved);
   s.turned = false;
 }
 static_assert(saved_estimator<hizoo, any_executor>);
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include "zoq/core/error.hpp"
+#include "zoq/estimate/probes.hpp"
+
+namespace zoq {
+
+ZOQ_BODY void hizoo::validate() const {
+  detail::require_settings(name, epsilon, probes);
+  require(smooth >= 0 && smooth < 1, name, ": smooth is ", smooth, ", wanted 0 to 1, without 1");
+}
+
+ZOQ_BODY void hizoo::ask(const step_info& at, state& s, std::vector<query>& wanted) const {
+  require(s.shape.size() == at.order.size, name, ": a shape of ", s.shape.size(),
+          " values, the view has ", at.order.size);
+  if (s.turned) {
+    std::swap(s.shape, s.next);
+  }
+  s.turned = false;
+  wanted.push_back({});
+  for (int p = 0; p < probes; ++p) {
+    detail::push_pair(wanted,
+                      {.seed = probe_seed(at, p), .scale = epsilon, .shape = s.shape.data()});
+  }
+}
+
+ZOQ_BODY void hizoo::require_told(const step_info& at, std::span<const answer> answers) {
+  detail::require_finite(at, answers);
+  require(at.direction != nullptr, name, ": the step names no direction");
+}
+
+ZOQ_BODY double hizoo::add_pair(std::size_t p, seed_t seed, std::span<const answer> answers,
+                                const state& s, gradient& g) const {
+  const double base = answers[0].loss;
+  const auto pairs = answers.subspan(1);
+  g.loss = base;
+  g.slope = detail::slope_of_pair(pairs, p, epsilon);
+  g.terms.push_back({seed, g.slope / probes, s.shape.data()});
+  return std::fabs(curvature_along(base, pairs[2 * p].loss, pairs[2 * p + 1].loss, epsilon));
+}
+
+ZOQ_BODY void hizoo::require_shape(std::span<const float> saved) {
+  for (const float x : saved) {
+    require(std::isfinite(x) && x > 0, name, ": a saved shape is ", x);
+  }
+}
+
+}  // namespace zoq
+
+#endif

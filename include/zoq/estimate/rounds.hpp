@@ -6,7 +6,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -21,26 +20,27 @@ namespace zoq {
 /// What sees the queries of a round.
 using see_queries = function_ref<void(std::span<const query>)>;
 
+namespace detail {
+/// As below, of so many steps.
+void take_rounds(
+    std::uint64_t steps,
+    function_ref<bool(const step_info&, std::span<const answer>, std::vector<query>&)> ask,
+    see_queries f);
+}  // namespace detail
+
 /// Calls f(asked) for each round of queries of a step, the estimator being told losses 1, 2, 3, ...
 /// One with a state may ask for other points at its first step than later: then the second step's
 /// rounds follow. Throws what the estimator throws on its settings.
 template <class E>
 requires estimator<E, any_executor>
 void for_each_round(const E& e, see_queries f) {
-  const any_executor exec;
   typename E::state state{};
-  const std::uint64_t steps = state_bytes_of(e, 1) > 0 ? 2 : 1;
-  for (std::uint64_t step = 0; step < steps; ++step) {
-    std::vector<answer> answers;
-    std::vector<query> wanted;
-    const step_info at{.step = step, .order = {}, .rate = 1};
-    while (wanted.clear(), e.ask(exec, at, state, answers, wanted)) {
-      f(std::span<const query>(wanted));
-      for (std::size_t i = 0; i < wanted.size(); ++i) {
-        answers.push_back({1.0 + static_cast<double>(answers.size())});
-      }
-    }
-  }
+  detail::take_rounds(
+      state_bytes_of(e, 1) > 0 ? 2 : 1,
+      [&](const step_info& at, std::span<const answer> answers, std::vector<query>& wanted) {
+        return e.ask(any_executor{}, at, state, answers, wanted);
+      },
+      f);
 }
 
 /// True when every loss is asked for beside that of the opposite point. Only the two points of a
@@ -49,12 +49,39 @@ void for_each_round(const E& e, see_queries f) {
 template <class E>
 bool asks_for_pairs(const E& e) {
   bool pairs = true;
-  for_each_round(e, [&](std::span<const query> asked) {
-    for (std::size_t i = 0; i < asked.size(); i += 2) {
-      pairs = pairs && i + 1 < asked.size() && opposite(asked[i], asked[i + 1]);
-    }
-  });
+  for_each_round(e, [&](std::span<const query> asked) { pairs = pairs && all_opposite(asked); });
   return pairs;
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <cstddef>
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY void take_rounds(
+    std::uint64_t steps,
+    function_ref<bool(const step_info&, std::span<const answer>, std::vector<query>&)> ask,
+    see_queries f) {
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    std::vector<answer> answers;
+    std::vector<query> wanted;
+    const step_info at{.step = step, .order = {}, .rate = 1};
+    while (wanted.clear(), ask(at, answers, wanted)) {
+      f(std::span<const query>(wanted));
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        answers.push_back({1.0 + static_cast<double>(answers.size())});
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
+}  // namespace zoq
+
+#endif

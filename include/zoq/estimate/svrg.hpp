@@ -14,19 +14,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
-#include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "zoq/core/config.hpp"
-#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/kept_values.hpp"
-#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/tensor/memory_part.hpp"
 
@@ -66,7 +61,9 @@ struct svrg {
 
   template <executor X>
   void tell(const X&, const step_info& at, state& s, std::span<const query> asked,
-            std::span<const answer> answers, gradient& g) const;
+            std::span<const answer> answers, gradient& g) const {
+    tell(at, s, asked, answers, g);
+  }
 
   /// The terms of G, its step, then the anchor: 8 floats and 8 for each term more than k.
   template <executor X>
@@ -74,16 +71,21 @@ struct svrg {
   /// Throws on what is no state: too short, or with a weight that is not finite.
   template <executor X>
   void load(const X& exec, std::span<const float> saved, state& s) const;
+
+ private:
+  void validate() const;
+  void ask(const step_info& at, const state& s, std::vector<query>& wanted) const;
+  void tell(const step_info& at, state& s, std::span<const query> asked,
+            std::span<const answer> answers, gradient& g) const;
+  [[nodiscard]] static std::vector<float> saved_terms(const state& s);
+  // What stands behind them.
+  static std::span<const float> restored_terms(std::span<const float> saved, state& s);
 };
 
 template <executor X>
 bool svrg::ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
                std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, probes);
-  require(every >= 1 && batches >= 1, name, ": every is ", every, " and batches ", batches,
-          ", wanted at least 1");
-  require(batches <= (1u << 16) / static_cast<std::uint64_t>(probes), name, ": ", batches,
-          " batches of ", probes, " probes, wanted at most 65,536 directions");
+  validate();
   if (!answers.empty()) {
     return false;
   }
@@ -91,6 +93,49 @@ bool svrg::ask(const X& exec, const step_info& at, state& s, std::span<const ans
     s.anchor.reserve(exec, at.order.size);
     s.anchor.assign(exec, at.values);
     s.anchored = true;
+  }
+  ask(at, s, wanted);
+  return true;
+}
+
+template <executor X>
+std::vector<float> svrg::save(const X& exec, const state& s) const {
+  std::vector<float> out = saved_terms(s);
+  if (s.anchored) {
+    s.anchor.append_to(exec, out);
+  }
+  return out;
+}
+
+template <executor X>
+void svrg::load(const X& exec, std::span<const float> saved, state& s) const {
+  s.anchor.restore(exec, restored_terms(saved, s));
+}
+static_assert(saved_estimator<svrg, any_executor>);
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+
+#include "zoq/core/error.hpp"
+#include "zoq/estimate/probes.hpp"
+
+namespace zoq {
+
+ZOQ_BODY void svrg::validate() const {
+  detail::require_settings(name, epsilon, probes);
+  require(every >= 1 && batches >= 1, name, ": every is ", every, " and batches ", batches,
+          ", wanted at least 1");
+  require(batches <= (1u << 16) / static_cast<std::uint64_t>(probes), name, ": ", batches,
+          " batches of ", probes, " probes, wanted at most 65,536 directions");
+}
+
+ZOQ_BODY void svrg::ask(const step_info& at, const state& s, std::vector<query>& wanted) const {
+  if (at.step % every == 0) {
     for (std::uint64_t b = 0; b < batches; ++b) {
       for (int p = 0; p < probes; ++p) {
         const int number = static_cast<int>(b) * probes + p;
@@ -98,7 +143,7 @@ bool svrg::ask(const X& exec, const step_info& at, state& s, std::span<const ans
                           {.seed = probe_seed(at, number), .scale = epsilon, .batch = at.step + b});
       }
     }
-    return true;
+    return;
   }
   require(s.anchored && s.anchor.size() == at.order.size, name, ": step ", at.step,
           " needs the anchor of step ", at.step / every * every,
@@ -108,12 +153,10 @@ bool svrg::ask(const X& exec, const step_info& at, state& s, std::span<const ans
     detail::push_pair(wanted, q);
     detail::push_pair(wanted, {.seed = q.seed, .scale = q.scale, .origin = s.anchor.data()});
   }
-  return true;
 }
 
-template <executor X>
-void svrg::tell(const X&, const step_info& at, state& s, std::span<const query> asked,
-                std::span<const answer> answers, gradient& g) const {
+ZOQ_BODY void svrg::tell(const step_info& at, state& s, std::span<const query> asked,
+                         std::span<const answer> answers, gradient& g) const {
   detail::require_finite(at, answers);
   if (at.step % every == 0) {
     s.full.clear();
@@ -135,8 +178,7 @@ void svrg::tell(const X&, const step_info& at, state& s, std::span<const query> 
   }
 }
 
-template <executor X>
-std::vector<float> svrg::save(const X& exec, const state& s) const {
+ZOQ_BODY std::vector<float> svrg::saved_terms(const state& s) {
   std::vector<float> out;
   if (s.anchored) {
     append_word(static_cast<std::uint64_t>(s.full.size()), out);
@@ -145,13 +187,11 @@ std::vector<float> svrg::save(const X& exec, const state& s) const {
       append_word(t.seed, out);
       append_word(t.weight, out);
     }
-    s.anchor.append_to(exec, out);
   }
   return out;
 }
 
-template <executor X>
-void svrg::load(const X& exec, std::span<const float> saved, state& s) const {
+ZOQ_BODY std::span<const float> svrg::restored_terms(std::span<const float> saved, state& s) {
   s.full.clear();
   s.anchored = !saved.empty();
   if (s.anchored) {
@@ -165,8 +205,9 @@ void svrg::load(const X& exec, std::span<const float> saved, state& s) const {
       s.full.push_back({seed, weight, nullptr, step});
     }
   }
-  s.anchor.restore(exec, saved);
+  return saved;
 }
-static_assert(saved_estimator<svrg, any_executor>);
 
 }  // namespace zoq
+
+#endif

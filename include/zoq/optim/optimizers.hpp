@@ -87,7 +87,6 @@ void optimizer_choice<O...>::apply(const X& exec, const value_order& order, cons
 /// Any optimizer of the library.
 using any_optimizer =
     optimizer_choice<sgd, momentum, adam, adamax, normalised, polyak, adalomo, sign_descent>;
-static_assert(optimizer<any_optimizer>);
 
 /// Settings that most optimizers share.
 struct optimizer_settings {
@@ -116,6 +115,8 @@ ZOQ_BODY any_optimizer optimizer_named(std::string_view text, const optimizer_se
   });
   return out;
 }
+
+static_assert(optimizer<any_optimizer>);
 
 }  // namespace zoq
 

@@ -11,7 +11,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -93,18 +92,15 @@ void add_terms(const X& exec, const gradient& g, const any_direction& now, seed_
                const value_order& order, double longest, tensor_view<float, 2> to) {
   const index_t k = order.size;
   clear(exec, to);
-  std::optional<any_direction> earlier;  // what a direction computed may be large: rarely needed
+  term_directions directions(now, run);
   for (const term& t : g.terms) {
-    if (t.step != term::this_step) {
-      earlier = direction_at(earlier ? *std::move(earlier) : now, run, t.step);
-    }
     std::visit(
         [&](const auto& z) {
           const auto field = z.at(t.seed, order);
           exec.for_each((k + 3) / 4, add_term_block<std::decay_t<decltype(field)>>{
                                          field, t.weight, t.shape, to.data, k, order.key});
         },
-        t.step == term::this_step ? now : *earlier);
+        directions.of(t));
   }
   if (longest > 0) {
     const double norm = std::sqrt(exec.sum(k, square_of{to.data}));

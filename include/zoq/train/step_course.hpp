@@ -71,6 +71,21 @@ void clip_derivatives(gradient& g, double most);
 
 namespace detail {
 
+/// The directions of a gradient's terms, at the step that is taken and at earlier ones.
+class term_directions {
+ public:
+  /// `now` must outlive it.
+  term_directions(const any_direction& now, seed_t run) : now_(now), run_(run) {}
+  /// Valid until the next call.
+  const any_direction& of(const term& t);
+
+ private:
+  const any_direction& now_;
+  seed_t run_;
+  std::vector<any_direction>
+      earlier_;  // what a direction computed may be large: one at most, and rarely
+};
+
 /// A stepper as far as it depends on no executor, estimator or optimizer.
 class step_course {
  public:
@@ -166,6 +181,15 @@ ZOQ_BODY void clip_derivatives(gradient& g, double most) {
 }
 
 namespace detail {
+
+ZOQ_BODY const any_direction& term_directions::of(const term& t) {
+  if (t.step == term::this_step) {
+    return now_;
+  }
+  any_direction made = direction_at(earlier_.empty() ? now_ : std::move(earlier_[0]), run_, t.step);
+  earlier_.clear();
+  return earlier_.emplace_back(std::move(made));
+}
 
 ZOQ_BODY step_course::step_course(const value_order& order, const recipe& how, bool on_host)
     : order_(order), how_(how), direction_(direction_at(how.direction, how.seed, 0)) {

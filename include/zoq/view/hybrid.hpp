@@ -52,6 +52,18 @@ struct hybrid_settings {
   }
 };
 
+namespace detail {
+/// The matrices of few entries, and those of many.
+struct hybrid_masks {
+  mask few, many;
+};
+hybrid_masks parted(const view_target& target, const hybrid_settings& how);
+/// The numbers of the mask's tensors.
+std::vector<index_t> numbers_of(const view_target& target, const mask& places);
+/// The tensors of `more` behind those of `first`.
+mask with_more(mask first, const mask& more);
+}  // namespace detail
+
 /// Values of a sparse_layout for matrices of few entries; behind them, those of a lora_layout.
 template <executor X>
 class hybrid_layout {
@@ -72,13 +84,8 @@ class hybrid_layout {
   [[nodiscard]] mask places(const X& exec) const;
 
  private:
-  struct masks {
-    mask few, many;
-  };
-  static masks parted(const view_target& target, const hybrid_settings& how);
-  static std::vector<index_t> numbers_of(const view_target& target, const mask& places);
-
-  hybrid_layout(const X& exec, const view_target& target, const hybrid_settings& how, masks of);
+  hybrid_layout(const X& exec, const view_target& target, const hybrid_settings& how,
+                detail::hybrid_masks of);
 
   joined<X, sparse_layout<X>, lora_layout<X>> both_;
   mask many_;  // on the host
@@ -87,22 +94,34 @@ class hybrid_layout {
 template <executor X>
 hybrid_layout<X>::hybrid_layout(const X& exec, const view_target& target,
                                 const hybrid_settings& how)
-    : hybrid_layout(exec, target, how, parted(target, how)) {}
+    : hybrid_layout(exec, target, how, detail::parted(target, how)) {}
 
 template <executor X>
 mask hybrid_layout<X>::places(const X& exec) const {
-  mask out = both_.first().places(exec);
-  out.tensors.insert(out.tensors.end(), many_.tensors.begin(), many_.tensors.end());
-  return out;
+  return detail::with_more(both_.first().places(exec), many_);
 }
 
 template <executor X>
-typename hybrid_layout<X>::masks hybrid_layout<X>::parted(const view_target& target,
-                                                          const hybrid_settings& how) {
-  require(target.places != nullptr, name, ": needs a mask");
-  target.places->validate();
-  const mask all = restricted(*target.places, target.selection);
-  masks out{{{}, all.model_hash, all.about}, {}};
+hybrid_layout<X>::hybrid_layout(const X& exec, const view_target& target,
+                                const hybrid_settings& how, detail::hybrid_masks of)
+    : both_(sparse_layout<X>(exec, target.tensors, of.few),
+            lora_layout<X>(exec, target.tensors, detail::numbers_of(target, of.many),
+                           {how.rank, how.alpha, how.seed})),
+      many_(std::move(of.many)) {}
+
+}  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+namespace detail {
+
+ZOQ_BODY hybrid_masks parted(const view_target& target, const hybrid_settings& how) {
+  const mask& places = mask_of(target, hybrid_settings::name);
+  places.validate();
+  const mask all = restricted(places, target.selection);
+  hybrid_masks out{{{}, all.model_hash, all.about}, {}};
   for (const tensor_mask& t : all.tensors) {
     const index_t limit = how.threshold > 0 ? how.threshold : how.rank * (t.rows + t.columns);
     (static_cast<index_t>(t.index.size()) > limit ? out.many : out.few).tensors.push_back(t);
@@ -110,8 +129,7 @@ typename hybrid_layout<X>::masks hybrid_layout<X>::parted(const view_target& tar
   return out;
 }
 
-template <executor X>
-std::vector<index_t> hybrid_layout<X>::numbers_of(const view_target& target, const mask& places) {
+ZOQ_BODY std::vector<index_t> numbers_of(const view_target& target, const mask& places) {
   std::vector<index_t> out;
   for (const tensor_mask& t : places.tensors) {
     const index_t number = find_tensor(target.tensors, t.tensor);
@@ -123,12 +141,13 @@ std::vector<index_t> hybrid_layout<X>::numbers_of(const view_target& target, con
   return out;
 }
 
-template <executor X>
-hybrid_layout<X>::hybrid_layout(const X& exec, const view_target& target,
-                                const hybrid_settings& how, masks of)
-    : both_(sparse_layout<X>(exec, target.tensors, of.few),
-            lora_layout<X>(exec, target.tensors, numbers_of(target, of.many),
-                           {how.rank, how.alpha, how.seed})),
-      many_(std::move(of.many)) {}
+ZOQ_BODY mask with_more(mask first, const mask& more) {
+  first.tensors.insert(first.tensors.end(), more.tensors.begin(), more.tensors.end());
+  return first;
+}
+
+}  // namespace detail
 
 }  // namespace zoq
+
+#endif

@@ -30,9 +30,7 @@ struct handed_parts {
   std::vector<prefix_part> prefix = {};  // by layer, or empty
 
   /// A view of this memory. pairs: whether branches 2 i and 2 i + 1 are opposite.
-  [[nodiscard]] branch_parts of(index_t branches, bool pairs) const {
-    return {branches, tensor, pairs, prompt, prefix};
-  }
+  [[nodiscard]] branch_parts of(index_t branches, bool pairs) const;
 };
 
 /// The concept of this header. A layout that needs a mask to be made again has places(exec) too.
@@ -59,3 +57,15 @@ mask places_of(const X& exec, const L& layout) {
 }
 
 }  // namespace zoq
+
+#if ZOQ_BODIES
+
+namespace zoq {
+
+ZOQ_BODY branch_parts handed_parts::of(index_t branches, bool pairs) const {
+  return {branches, tensor, pairs, prompt, prefix};
+}
+
+}  // namespace zoq
+
+#endif

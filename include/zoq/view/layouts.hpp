@@ -139,6 +139,11 @@ using plain_views = view_list<view_entry<sparse_settings, sparse_layout>,       
                               view_entry<hybrid_settings, hybrid_layout>>;
 using any_plain_view = plain_views::settings;  // settings of one of them
 
+namespace detail {
+/// What a subspace moves by default.
+any_plain_view lora_by_default();
+}  // namespace detail
+
 /// Settings of `of` are settings of this too; the seed is one for both.
 struct subspace_settings {
   static constexpr std::string_view name = "subspace";
@@ -147,10 +152,10 @@ struct subspace_settings {
   static constexpr std::string_view paper = "arXiv 1804.08838";
   static constexpr std::string_view cost =
       "4 bytes a value of d, 4 (n + branches n) for the other view's n; n d additions a branch";
-  std::string of = "lora";                 // the other view
-  index_t dimension = 100;                 // d
-  std::uint64_t seed = 0;                  // of P and of the other view
-  any_plain_view inner = lora_settings{};  // the other view's settings
+  std::string of = "lora";                           // the other view
+  index_t dimension = 100;                           // d
+  std::uint64_t seed = 0;                            // of P and of the other view
+  any_plain_view inner = detail::lora_by_default();  // the other view's settings
 
   template <class Self, class F>
   static void settings(Self& self, F&& f) {
@@ -244,6 +249,10 @@ ZOQ_BODY view_traits traits_of(const any_view& how) {
       },
       how);
 }
+
+namespace detail {
+ZOQ_BODY any_plain_view lora_by_default() { return lora_settings{}; }
+}  // namespace detail
 
 }  // namespace zoq
 

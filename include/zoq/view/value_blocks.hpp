@@ -32,13 +32,11 @@ class value_blocks {
   /// The element of a direction that each value takes, [k]; empty: its place among the values.
   [[nodiscard]] std::vector<index_t> numbers() const;
 
-  [[nodiscard]] index_t size() const { return size_; }                         // k
-  [[nodiscard]] std::span<const extent> extents() const { return extents_; }   // one a block
-  [[nodiscard]] std::span<const std::string> names() const { return names_; }  // one a block
+  [[nodiscard]] index_t size() const { return size_; }       // k
+  [[nodiscard]] std::span<const extent> extents() const;     // one a block
+  [[nodiscard]] std::span<const std::string> names() const;  // one a block
   /// Valid while this object, or what it is moved to, lives.
-  [[nodiscard]] value_order order() const {
-    return {extents_.data(), static_cast<index_t>(extents_.size()), size_};
-  }
+  [[nodiscard]] value_order order() const;
 
  private:
   std::vector<extent> extents_;
@@ -90,6 +88,14 @@ ZOQ_BODY std::vector<index_t> value_blocks::numbers() const {
     }
   }
   return out;
+}
+
+ZOQ_BODY std::span<const extent> value_blocks::extents() const { return extents_; }
+
+ZOQ_BODY std::span<const std::string> value_blocks::names() const { return names_; }
+
+ZOQ_BODY value_order value_blocks::order() const {
+  return {extents_.data(), static_cast<index_t>(extents_.size()), size_};
 }
 
 }  // namespace zoq
