@@ -26,6 +26,12 @@
 #define ZOQ_HD
 #endif
 
+// Templates that depend on the executor alone are compiled there for zoq::cpu as well. The headers on_cpu.hpp
+// list them once: programs read the list as declarations, src/passes.cpp and src/views.cpp as definitions.
+#ifndef ZOQ_ON_CPU
+#define ZOQ_ON_CPU extern template
+#endif
+
 // ZOQ_COMPILED_KERNELS: zoq::kernels is linked. Its own sources set the two themselves (src/bodies.hpp).
 #ifndef ZOQ_BODIES
 #ifdef ZOQ_COMPILED_KERNELS

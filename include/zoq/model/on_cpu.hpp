@@ -19,11 +19,6 @@
 
 #ifdef ZOQ_COMPILED_KERNELS
 
-// src/passes.cpp reads the same list as definitions.
-#ifndef ZOQ_ON_CPU
-#define ZOQ_ON_CPU extern template
-#endif
-
 namespace zoq {
 
 ZOQ_ON_CPU class resident_weights<cpu>;
