@@ -1,4 +1,4 @@
 // The passes of a model and the scores on the executor `cpu`: the target zoq::kernels.
 // SPDX-License-Identifier: Apache-2.0
-#define ZOQ_ON_CPU template
+#define ZOQ_COMPILED template
 #include <zoq/score/on_cpu.hpp>

@@ -26,10 +26,11 @@
 #define ZOQ_HD
 #endif
 
-// Templates that depend on the executor alone are compiled there for zoq::cpu as well. The headers on_cpu.hpp
-// list them once: programs read the list as declarations, src/passes.cpp and src/views.cpp as definitions.
-#ifndef ZOQ_ON_CPU
-#define ZOQ_ON_CPU extern template
+// Templates whose arguments are known beforehand, zoq::cpu and the lists of policies, are compiled in zoq::kernels
+// as well. They are listed once, in the headers on_cpu.hpp and where the lists are: programs read that as declarations,
+// src/passes.cpp and src/views.cpp as definitions.
+#ifndef ZOQ_COMPILED
+#define ZOQ_COMPILED extern template
 #endif
 
 // ZOQ_COMPILED_KERNELS: zoq::kernels is linked. Its own sources set the two themselves (src/bodies.hpp).

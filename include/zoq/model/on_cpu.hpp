@@ -21,13 +21,13 @@
 
 namespace zoq {
 
-ZOQ_ON_CPU class resident_weights<cpu>;
-ZOQ_ON_CPU class device_batch<cpu>;
-ZOQ_ON_CPU class decoder_stream<cpu>;
-ZOQ_ON_CPU class decoder_forward<cpu>;
-ZOQ_ON_CPU class llama_reverse<cpu>;
-ZOQ_ON_CPU buffer<float> gain_of(const cpu&, const any_packed&);
-ZOQ_ON_CPU void require_finite(const cpu&, std::span<const model_tensor>);
+ZOQ_COMPILED class resident_weights<cpu>;
+ZOQ_COMPILED class device_batch<cpu>;
+ZOQ_COMPILED class decoder_stream<cpu>;
+ZOQ_COMPILED class decoder_forward<cpu>;
+ZOQ_COMPILED class llama_reverse<cpu>;
+ZOQ_COMPILED buffer<float> gain_of(const cpu&, const any_packed&);
+ZOQ_COMPILED void require_finite(const cpu&, std::span<const model_tensor>);
 
 }  // namespace zoq
 

@@ -160,8 +160,7 @@ using any_objective =
     objective_choice<option_likelihood, next_token, accuracy, exact_match, f1, dpo>;
 static_assert(choosing_objective<any_objective> && referring_objective<any_objective>);
 #ifdef ZOQ_COMPILED_KERNELS
-extern template class objective_choice<option_likelihood, next_token, accuracy, exact_match, f1,
-                                       dpo>;
+ZOQ_COMPILED class objective_choice<option_likelihood, next_token, accuracy, exact_match, f1, dpo>;
 #endif
 
 /// The objective that rows of this kind are for when none is named.

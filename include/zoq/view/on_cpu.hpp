@@ -11,18 +11,18 @@
 
 namespace zoq {
 
-ZOQ_ON_CPU void detail::move_values(const cpu&, const any_direction&, std::span<const query>,
+ZOQ_COMPILED void detail::move_values(const cpu&, const any_direction&, std::span<const query>,
                                     const value_order&, const float*, float*);
-ZOQ_ON_CPU class sparse_layout<cpu>;
-ZOQ_ON_CPU class laid_out_view<cpu, sparse_layout<cpu>>;
-ZOQ_ON_CPU laid_out_view<cpu, sparse_layout<cpu>> sparse_view(const cpu&,
+ZOQ_COMPILED class sparse_layout<cpu>;
+ZOQ_COMPILED class laid_out_view<cpu, sparse_layout<cpu>>;
+ZOQ_COMPILED laid_out_view<cpu, sparse_layout<cpu>> sparse_view(const cpu&,
                                                               std::span<const model_tensor>,
                                                               const mask&);
-ZOQ_ON_CPU laid_out_view<cpu, sparse_layout<cpu>> sparse_view(const cpu&,
+ZOQ_COMPILED laid_out_view<cpu, sparse_layout<cpu>> sparse_view(const cpu&,
                                                               std::span<const model_tensor>,
                                                               const delta&);
-ZOQ_ON_CPU class laid_out_view<cpu, any_layout<cpu>>;
-ZOQ_ON_CPU any_layout<cpu> layout_of(const cpu&, const any_view&, const view_target&);
+ZOQ_COMPILED class laid_out_view<cpu, any_layout<cpu>>;
+ZOQ_COMPILED any_layout<cpu> layout_of(const cpu&, const any_view&, const view_target&);
 
 }  // namespace zoq
 
