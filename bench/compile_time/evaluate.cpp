@@ -4,6 +4,7 @@
 #include <vector>
 #include <zoq/data/encode.hpp>
 #include <zoq/exec/cpu.hpp>
+#include <zoq/io/open_model_file.hpp>
 #include <zoq/model/decoder_forward.hpp>
 #include <zoq/model/open.hpp>
 #include <zoq/objective/option_likelihood.hpp>

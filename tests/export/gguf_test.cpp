@@ -9,6 +9,8 @@
 
 #include "export/tuned_case.hpp"
 #include "model/tiny_hf.hpp"
+#include "zoq/model/quantize.hpp"
+#include "zoq/view/delta.hpp"
 
 using zoq::export_gguf;
 using zoq::index_t;

@@ -20,6 +20,7 @@
 #include "zoq/model/target.hpp"
 #include "zoq/train/checkpoint.hpp"
 #include "zoq/train/record.hpp"
+#include "zoq/view/delta.hpp"
 #include "zoq/view/values_file.hpp"
 
 namespace zoq::fuzz {

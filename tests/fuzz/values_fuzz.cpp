@@ -4,6 +4,7 @@
 #include "model/tiny_llama.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/model/target.hpp"
+#include "zoq/view/delta.hpp"
 #include "zoq/view/values_file.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

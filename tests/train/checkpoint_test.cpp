@@ -13,6 +13,7 @@
 #include "tiny_task.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
+#include "zoq/io/safetensors.hpp"
 #include "zoq/train/record.hpp"
 #include "zoq/train/trajectory.hpp"
 

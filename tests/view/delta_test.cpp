@@ -10,6 +10,7 @@
 #include "io/temporary_folder.hpp"
 #include "model/tiny_llama.hpp"
 #include "zoq/exec/serial.hpp"
+#include "zoq/io/safetensors.hpp"
 #include "zoq/view/sparse.hpp"
 
 using zoq::index_t;

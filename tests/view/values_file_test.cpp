@@ -11,8 +11,11 @@
 #include "view/view_case.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/safetensors.hpp"
 #include "zoq/score/simple.hpp"
 #include "zoq/sparse/top_k.hpp"
+#include "zoq/view/delta.hpp"
 
 using zoq::index_t;
 using namespace zoq::test;
