@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+#include <zoq/model/families.hpp>
 #include <zoq/model/llama.hpp>
 #include <zoq/quant/formats.hpp>
 #include <zoq/random/gaussian.hpp>

@@ -25,6 +25,7 @@
 #include "io/tiny_vocabulary.hpp"
 #include "ops/samples.hpp"
 #include "zoq/io/gguf_writer.hpp"
+#include "zoq/model/families.hpp"
 #include "zoq/model/llama.hpp"
 
 namespace zoq::test {
