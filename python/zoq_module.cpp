@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 #include <vector>
+#include <zoq/core/settings.hpp>
 #include <zoq/data/encode.hpp>
 #include <zoq/data/windows.hpp>
 #include <zoq/estimate/estimators.hpp>

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 #include <zoq/io.hpp>
+#include <zoq/random/philox.hpp>
 #include <zoq/zoq.hpp>
 
 #include "program.hpp"

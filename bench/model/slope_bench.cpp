@@ -40,6 +40,7 @@
 #include <string>
 #include <vector>
 #include <zoq/io.hpp>
+#include <zoq/random/seeds.hpp>
 #include <zoq/zoq.hpp>
 
 #include "llama_f64.hpp"

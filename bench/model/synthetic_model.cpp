@@ -28,6 +28,7 @@
 #include <zoq/model/llama_shapes.hpp>
 #include <zoq/quant/requantize.hpp>
 #include <zoq/random/gaussian.hpp>
+#include <zoq/random/philox.hpp>
 
 namespace {
 

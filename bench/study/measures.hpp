@@ -12,6 +12,7 @@
 #include <span>
 #include <string_view>
 #include <vector>
+#include <zoq/core/settings.hpp>
 #include <zoq/data/row_order.hpp>
 #include <zoq/exec/cpu.hpp>
 #include <zoq/model/llama_forward.hpp>

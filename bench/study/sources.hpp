@@ -14,6 +14,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+#include <zoq/core/hash.hpp>
+#include <zoq/core/settings.hpp>
 #include <zoq/data/row_order.hpp>
 #include <zoq/io/dense_mask_file.hpp>
 #include <zoq/io/mask_file.hpp>

@@ -13,6 +13,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+#include <zoq/core/choice.hpp>
+#include <zoq/core/settings.hpp>
 #include <zoq/estimate/estimators.hpp>
 #include <zoq/model/target.hpp>
 #include <zoq/objective/objectives.hpp>

@@ -15,6 +15,7 @@
 #include <zoq/model/target.hpp>
 #include <zoq/objective/option_likelihood.hpp>
 #include <zoq/optim/sgd.hpp>
+#include <zoq/random/seeds.hpp>
 #include <zoq/train/evaluate.hpp>
 #include <zoq/train/step.hpp>
 #include <zoq/view/laid_out.hpp>

@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <map>
+#include <zoq/core/hash.hpp>
 #include <zoq/data/row_order.hpp>
 #include <zoq/data/windows.hpp>
 #include <zoq/io/dense_mask_file.hpp>

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <zoq/core/settings.hpp>
 #include <zoq/exec/cpu.hpp>
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <zoq/core/settings.hpp>
 #include <zoq/estimate/rounds.hpp>
 #include <zoq/score/scores.hpp>
 

@@ -15,7 +15,9 @@
 #include "io/temporary_folder.hpp"
 #include "random_values.hpp"
 #include "zoq/estimate/estimators.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/random/directions.hpp"
+#include "zoq/random/seeds.hpp"
 
 using namespace zoq::test;
 using zoq::conservative;

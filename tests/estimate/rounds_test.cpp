@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "zoq/core/choice.hpp"
 #include "zoq/estimate/estimators.hpp"
 #include "zoq/exec/cpu.hpp"
 

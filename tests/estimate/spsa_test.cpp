@@ -12,8 +12,10 @@
 #include "estimate/plain_function.hpp"
 #include "io/temporary_folder.hpp"
 #include "random_values.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/random/gaussian.hpp"
 #include "zoq/random/rademacher.hpp"
+#include "zoq/random/seeds.hpp"
 
 using namespace zoq::test;
 using zoq::gaussian;

@@ -14,6 +14,7 @@
 #include "model/tiny_llama.hpp"
 #include "ops/samples.hpp"
 #include "view/view_case.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/io/open_model_file.hpp"
 #include "zoq/model/open.hpp"

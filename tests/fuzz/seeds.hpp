@@ -14,6 +14,7 @@
 #include "io/temporary_folder.hpp"
 #include "model/tiny_hf.hpp"
 #include "model/tiny_llama.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/io/dense_mask_file.hpp"
 #include "zoq/io/model_container.hpp"

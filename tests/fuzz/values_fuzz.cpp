@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/input.hpp"
 #include "model/tiny_llama.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/model/target.hpp"
 #include "zoq/view/delta.hpp"

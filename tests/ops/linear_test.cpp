@@ -13,6 +13,7 @@
 #include "samples.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
+#include "zoq/random/philox.hpp"
 
 using zoq::index_t;
 using namespace zoq::test;

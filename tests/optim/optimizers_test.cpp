@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zoq/optim/optimizers.hpp"
+#include "zoq/core/choice.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zoq/random/gaussian.hpp"
+#include "zoq/random/philox.hpp"
 
 #include <doctest/doctest.h>
 

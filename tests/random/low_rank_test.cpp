@@ -10,6 +10,7 @@
 
 #include "io/temporary_folder.hpp"
 #include "zoq/random/directions.hpp"
+#include "zoq/random/seeds.hpp"
 
 using zoq::any_direction;
 using zoq::extent;

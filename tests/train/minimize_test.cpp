@@ -20,6 +20,7 @@
 #include "zoq/exec/serial.hpp"
 #include "zoq/optim/momentum.hpp"
 #include "zoq/optim/sgd.hpp"
+#include "zoq/random/seeds.hpp"
 
 using namespace zoq::test;
 using zoq::answer;

@@ -8,6 +8,7 @@
 
 #include "io/temporary_folder.hpp"
 #include "tiny_task.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/estimate/estimators.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/optim/optimizers.hpp"

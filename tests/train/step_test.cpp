@@ -11,6 +11,7 @@
 #include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "ops/samples.hpp"
+#include "zoq/core/choice.hpp"
 #include "zoq/estimate/estimators.hpp"
 #include "zoq/estimate/spsa.hpp"
 #include "zoq/exec/cpu.hpp"
@@ -18,6 +19,7 @@
 #include "zoq/optim/adam.hpp"
 #include "zoq/optim/optimizers.hpp"
 #include "zoq/optim/sgd.hpp"
+#include "zoq/random/seeds.hpp"
 #include "zoq/train/minimize.hpp"
 
 using zoq::answer;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "train/tiny_task.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/estimate/estimators.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/optim/optimizers.hpp"

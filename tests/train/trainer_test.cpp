@@ -12,6 +12,7 @@
 #include "io/temporary_folder.hpp"
 #include "tiny_task.hpp"
 #include "zoq/estimate/estimators.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/io/mask_file.hpp"

@@ -12,6 +12,8 @@
 #include "io/temporary_folder.hpp"
 #include "train/tiny_task.hpp"
 #include "view/view_case.hpp"
+#include "zoq/core/choice.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/score/simple.hpp"

@@ -9,6 +9,7 @@
 #include "executors.hpp"
 #include "io/temporary_folder.hpp"
 #include "view/view_case.hpp"
+#include "zoq/core/settings.hpp"
 #include "zoq/exec/cpu.hpp"
 #include "zoq/exec/serial.hpp"
 #include "zoq/io/mask_file.hpp"
