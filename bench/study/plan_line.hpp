@@ -110,7 +110,7 @@ namespace detail {
 template <class T>
 void read_field(const nlohmann::json& value, T& member, const std::string& where) {
   if constexpr (std::is_same_v<T, std::optional<double>>) {
-    if (value == "auto") {
+    if (value.is_string() && value.get_ref<const std::string&>() == "auto") {
       member.reset();
       return;
     }

@@ -75,8 +75,8 @@ class finetuning {
     start_.find(folder_.resumes() ? folder_ / "mask.safetensors" : "");
     report_.mask_seconds = seconds_since(start);
     settings_["mask"] = start_.places().hash();
-    require(!folder_.resumes() ||
-                setting<std::string>(earlier_.settings, "mask", source) == settings_["mask"],
+    require(!folder_.resumes() || setting<std::string>(earlier_.settings, "mask", source) ==
+                                      settings_["mask"].get_ref<const std::string&>(),
             source, ": the run tunes other places than the mask; --force starts again");
     auto view = start_.view(exec_);
     require(view.order().size > 0,

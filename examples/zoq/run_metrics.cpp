@@ -19,7 +19,7 @@ run_metrics::run_metrics(const std::string& path, std::uint64_t steps,
           const std::string where = text(path, ":", ++number);
           const auto step = line.find("step");
           require(step != line.end() && step->is_number_unsigned(), where, ": has no step");
-          if (*step > steps) {
+          if (step->get<std::uint64_t>() > steps) {
             continue;  // the trajectory does not hold it
           }
           read(line, where);

@@ -10,8 +10,13 @@
 
 #include "zoq/data/encode.hpp"
 #include "zoq/io/dense_mask_file.hpp"
+#include "zoq/io/hf_config.hpp"
+#include "zoq/io/hf_folder.hpp"
+#include "zoq/io/hf_tokenizer.hpp"
+#include "zoq/io/json.hpp"
 #include "zoq/io/jsonl.hpp"
 #include "zoq/io/mask_file.hpp"
+#include "zoq/io/model_container.hpp"
 #include "zoq/io/open_model_file.hpp"
 #include "zoq/io/safetensors.hpp"
 #include "zoq/io/score_file.hpp"

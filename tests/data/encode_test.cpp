@@ -9,6 +9,7 @@
 
 #include "io/temporary_folder.hpp"
 #include "io/tiny_vocabulary.hpp"
+#include "zoq/io/gguf.hpp"
 
 using zoq::choice_row;
 using zoq::completion_row;

@@ -12,6 +12,7 @@
 
 #include "temporary_folder.hpp"
 #include "tiny_vocabulary.hpp"
+#include "zoq/io/gguf.hpp"
 
 using zoq::model_file;
 using zoq::open_gguf;

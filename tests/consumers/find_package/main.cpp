@@ -2,6 +2,7 @@
 // must compute the same.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <vector>
 #include <zoq/io.hpp>
 #include <zoq/zoq.hpp>
@@ -30,5 +31,5 @@ int main() {
     std::fprintf(stderr, "a product of whole numbers is wrong\n");
     return 1;
   }
-  return zoq::parse_json(R"({"a": 1})", "text")["a"] == 1 ? 0 : 1;
+  return zoq::parse_json(R"({"a": 1})", "text")["a"].get<int>() == 1 ? 0 : 1;
 }
