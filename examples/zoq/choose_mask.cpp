@@ -8,6 +8,7 @@
 #include <zoq/data/windows.hpp>
 #include <zoq/io/dense_mask_file.hpp>
 #include <zoq/io/mapped_file.hpp>
+#include <zoq/io/mask_file.hpp>
 #include <zoq/score/scores.hpp>
 #include <zoq/sparse/top_k.hpp>
 
