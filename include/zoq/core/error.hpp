@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <initializer_list>
+#include <iosfwd>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -22,8 +23,8 @@ class error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// One argument of a message: text, a character, or a number, written as `operator<<` of a stream writes it.
-/// Refers to texts.
+/// One argument of a message, written as `operator<<` of a stream writes it: mostly text, a character or a
+/// number. Refers to it.
 class message_part {
  public:
   message_part(std::string_view text) : kind_(kind::text), text_(text) {}
@@ -34,12 +35,22 @@ class message_part {
   message_part(std::unsigned_integral auto number) : kind_(kind::natural), natural_(number) {}
   message_part(std::floating_point auto number)
       : kind_(kind::real), real_(static_cast<double>(number)) {}
+  /// Whatever else can be written to a stream.
+  template <class T>
+  requires(!std::integral<T> && !std::floating_point<T>) message_part(const T& value)
+      : kind_(kind::other), other_{&value, [](const void* of, std::ostream& out) {
+                                     out << *static_cast<const T*>(of);
+                                   }} {}
 
   /// Writes it behind `out`.
   void append_to(std::string& out) const;
 
  private:
-  enum class kind : unsigned char { text, character, whole, natural, real };
+  enum class kind : unsigned char { text, character, whole, natural, real, other };
+  struct streamed {
+    const void* of;
+    void (*write)(const void* of, std::ostream& out);
+  };
   kind kind_;
   union {
     std::string_view text_;
@@ -47,6 +58,7 @@ class message_part {
     long long whole_;
     unsigned long long natural_;
     double real_;
+    streamed other_;
   };
 };
 
@@ -87,6 +99,7 @@ void require(bool condition, const Args&... args) {
 #if ZOQ_BODIES
 
 #include <charconv>
+#include <sstream>
 
 namespace zoq {
 
@@ -109,6 +122,11 @@ ZOQ_BODY void message_part::append_to(std::string& out) const {
       out.append(
           digits,
           std::to_chars(digits, digits + sizeof digits, real_, std::chars_format::general, 6).ptr);
+      return;
+    case kind::other:
+      std::ostringstream stream;
+      other_.write(other_.of, stream);
+      out += stream.str();
       return;
   }
 }
