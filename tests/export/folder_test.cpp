@@ -13,6 +13,8 @@
 #include "export/tuned_case.hpp"
 #include "io/tiny_vocabulary.hpp"
 #include "model/tiny_hf.hpp"
+#include "zoq/io/gguf.hpp"
+#include "zoq/io/hf_folder.hpp"
 #include "zoq/io/hf_writer.hpp"
 #include "zoq/io/tokenizer.hpp"
 #include "zoq/model/export_peft.hpp"

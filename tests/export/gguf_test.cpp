@@ -9,6 +9,7 @@
 
 #include "export/tuned_case.hpp"
 #include "model/tiny_hf.hpp"
+#include "zoq/io/gguf.hpp"
 #include "zoq/model/quantize.hpp"
 #include "zoq/view/delta.hpp"
 

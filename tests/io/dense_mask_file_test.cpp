@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "temporary_folder.hpp"
+#include "zoq/io/mask_file.hpp"
 
 using zoq::index_t;
 using zoq::mask;

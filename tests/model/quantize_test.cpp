@@ -15,6 +15,7 @@
 #include "io/temporary_folder.hpp"
 #include "tiny_hf.hpp"
 #include "tiny_llama.hpp"
+#include "zoq/io/gguf.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/io/open_model_file.hpp"
 #include "zoq/model/open.hpp"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/temporary_folder.hpp"
+#include "zoq/core/choice.hpp"
 
 using zoq::float4v;
 using zoq::gaussian;

@@ -28,6 +28,20 @@
 
 namespace zoq {
 
+namespace detail {
+
+/// `rows` rows of `rank` standard normal numbers, keyed by (seed, stream, row), from row `first`
+/// on. A row takes the blocks of `most` numbers, at least rank.
+std::vector<float> normal_rows(seed_t seed, std::uint64_t stream, index_t first, index_t rows,
+                               int rank, int most);
+
+/// Replaces the columns of g [rows, rank] by an orthonormal basis of what they span: g R^-1, R^T R =
+/// g^T g. In double but for R^-1, which is rounded to float once: products of floats are exact in
+/// double, so that no bit depends on whether a compiler fuses them into sums. Cost: rows rank^2.
+void orthonormalise(std::vector<float>& g, int rank);
+
+}  // namespace detail
+
 /// What a direction keeps: U and V of its frame, and U Z of its last seed.
 class subzero_memory {
  public:
@@ -148,8 +162,6 @@ namespace zoq {
 
 namespace detail {
 
-/// `rows` rows of `rank` standard normal numbers, keyed by (seed, stream, row), from row `first`
-/// on. A row takes the blocks of `most` numbers, at least rank.
 ZOQ_BODY std::vector<float> normal_rows(seed_t seed, std::uint64_t stream, index_t first,
                                         index_t rows, int rank, int most) {
   const auto groups = static_cast<std::uint64_t>((most + 3) / 4);
@@ -166,9 +178,6 @@ ZOQ_BODY std::vector<float> normal_rows(seed_t seed, std::uint64_t stream, index
   return out;
 }
 
-/// Replaces the columns of g [rows, rank] by an orthonormal basis of what they span: g R^-1, R^T R =
-/// g^T g. In double but for R^-1, which is rounded to float once: products of floats are exact in
-/// double, so that no bit depends on whether a compiler fuses them into sums. Cost: rows rank^2.
 ZOQ_BODY void orthonormalise(std::vector<float>& g, int rank) {
   const auto r = static_cast<std::size_t>(rank);
   std::vector<double> gram(r * r), inverse(r * r);
