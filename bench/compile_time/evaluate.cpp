@@ -6,6 +6,7 @@
 #include <zoq/exec/cpu.hpp>
 #include <zoq/io/open_model_file.hpp>
 #include <zoq/model/decoder_forward.hpp>
+#include <zoq/model/on_cpu.hpp>
 #include <zoq/model/open.hpp>
 #include <zoq/objective/option_likelihood.hpp>
 #include <zoq/train/evaluate.hpp>

@@ -23,13 +23,15 @@
 #ifdef __CUDACC__
 #define ZOQ_HD __host__ __device__
 #else
+/// Before a function for CPU and GPU.
 #define ZOQ_HD
 #endif
 
 // Templates whose arguments are known beforehand, zoq::cpu and the lists of policies, are compiled in zoq::kernels
-// as well. They are listed once, in the headers on_cpu.hpp and where the lists are: programs read that as declarations,
-// src/passes.cpp and src/views.cpp as definitions.
+// as well. They are listed once, in the headers on_cpu.hpp and where the lists are: programs read that as
+// declarations, src/passes.cpp and src/views.cpp as definitions.
 #ifndef ZOQ_COMPILED
+/// Before an instantiation that zoq::kernels has.
 #define ZOQ_COMPILED extern template
 #endif
 

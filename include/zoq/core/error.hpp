@@ -27,12 +27,19 @@ class error : public std::runtime_error {
 /// number. Refers to it.
 class message_part {
  public:
+  /// Text.
   message_part(std::string_view text) : kind_(kind::text), text_(text) {}
+  /// Text.
   message_part(const std::string& text) : message_part(std::string_view(text)) {}
+  /// Text.
   message_part(const char* text) : message_part(std::string_view(text)) {}
+  /// A character.
   message_part(char c) : kind_(kind::character), character_(c) {}
+  /// A whole number.
   message_part(std::signed_integral auto number) : kind_(kind::whole), whole_(number) {}
+  /// The same without a sign; also a bool, as 0 or 1.
   message_part(std::unsigned_integral auto number) : kind_(kind::natural), natural_(number) {}
+  /// A number, to six digits.
   message_part(std::floating_point auto number)
       : kind_(kind::real), real_(static_cast<double>(number)) {}
   /// Whatever else can be written to a stream.

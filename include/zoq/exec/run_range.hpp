@@ -10,7 +10,7 @@
 
 namespace zoq::detail {
 
-// The function object must be inlined to be compiled for the target.
+/// A loop for one target: the function object must be inlined to be compiled for it.
 #define ZOQ_RANGE(NAME, ...)                                                              \
   template <class F>                                                                      \
   __attribute__((__VA_ARGS__)) inline void NAME(const F& f, index_t begin, index_t end) { \

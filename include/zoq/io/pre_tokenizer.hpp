@@ -25,7 +25,9 @@ class pre_tokenizer {
   /// Throws `error`, naming the kind, when it is not known. Compiles the expressions: some
   /// milliseconds.
   explicit pre_tokenizer(std::string_view kind);
+  /// Moves; what was moved from can only be destroyed or assigned to.
   pre_tokenizer(pre_tokenizer&& other) noexcept;
+  /// The same.
   pre_tokenizer& operator=(pre_tokenizer&& other) noexcept;
   ~pre_tokenizer();
 

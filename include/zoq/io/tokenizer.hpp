@@ -36,7 +36,9 @@ class tokenizer {
   /// twice, a merge or special id that does not fit the vocabulary, and more than 2^20 tokens, 2^20
   /// merges or 2^14 special tokens. Memory: near 120 bytes a token and 60 a merge, beside the text.
   explicit tokenizer(const model_file& file);
+  /// Moves; what was moved from can only be destroyed or assigned to.
   tokenizer(tokenizer&& other) noexcept;
+  /// The same.
   tokenizer& operator=(tokenizer&& other) noexcept;
   ~tokenizer();
 

@@ -51,6 +51,7 @@ static_assert(reverse_samples<text_samples>);
 /// as it is used.
 class samples_ref {
  public:
+  /// Refers to `samples`.
   template <class S>
   requires(!std::same_as<S, samples_ref> && reverse_samples<S>)
       samples_ref(const S& samples)  // NOLINT(google-explicit-constructor): any samples are meant

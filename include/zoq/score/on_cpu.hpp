@@ -19,18 +19,18 @@ ZOQ_COMPILED class moved_tensor<cpu>;
 ZOQ_COMPILED class fisher<cpu, decoder, text_samples>;
 ZOQ_COMPILED class loss_sensitivity<cpu, decoder, text_samples>;
 ZOQ_COMPILED mask choose_places(const cpu&, const decoder&, const score_choice&, samples_ref,
-                              score_loss<cpu>, const score_progress&, score_finish);
+                                score_loss<cpu>, const score_progress&, score_finish);
 
 namespace detail {
 
 ZOQ_COMPILED std::vector<tensor_score> mean_curvatures(const cpu&, std::span<const model_tensor>,
-                                                     function_ref<double(const branch_parts&)>,
-                                                     const hessian_trace_options&,
-                                                     function_ref<void(index_t, index_t)>);
+                                                       function_ref<double(const branch_parts&)>,
+                                                       const hessian_trace_options&,
+                                                       function_ref<void(index_t, index_t)>);
 ZOQ_COMPILED void visit_curvatures(const cpu&, std::span<const model_tensor>,
-                                 function_ref<double(const branch_parts&)>,
-                                 const forward_curvature_options&,
-                                 function_ref<void(index_t, index_t)>, gradient_visitor);
+                                   function_ref<double(const branch_parts&)>,
+                                   const forward_curvature_options&,
+                                   function_ref<void(index_t, index_t)>, gradient_visitor);
 
 }  // namespace detail
 }  // namespace zoq

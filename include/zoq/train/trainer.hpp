@@ -137,6 +137,7 @@ class trainer : public detail::training {
 
   /// The stepper of the run, for records and checkpoints: after start() only.
   [[nodiscard]] stepper<X, Estimator, Optimizer>& steps() { return *step_; }
+  /// Of `pass`.
   using pass_type = decltype(forward_of(std::declval<const X&>(), std::declval<const Model&>()));
   /// The model's forward pass, with its buffers.
   [[nodiscard]] const pass_type& pass() const { return pass_; }

@@ -12,15 +12,15 @@
 namespace zoq {
 
 ZOQ_COMPILED void detail::move_values(const cpu&, const any_direction&, std::span<const query>,
-                                    const value_order&, const float*, float*);
+                                      const value_order&, const float*, float*);
 ZOQ_COMPILED class sparse_layout<cpu>;
 ZOQ_COMPILED class laid_out_view<cpu, sparse_layout<cpu>>;
 ZOQ_COMPILED laid_out_view<cpu, sparse_layout<cpu>> sparse_view(const cpu&,
-                                                              std::span<const model_tensor>,
-                                                              const mask&);
+                                                                std::span<const model_tensor>,
+                                                                const mask&);
 ZOQ_COMPILED laid_out_view<cpu, sparse_layout<cpu>> sparse_view(const cpu&,
-                                                              std::span<const model_tensor>,
-                                                              const delta&);
+                                                                std::span<const model_tensor>,
+                                                                const delta&);
 ZOQ_COMPILED class laid_out_view<cpu, any_layout<cpu>>;
 ZOQ_COMPILED any_layout<cpu> layout_of(const cpu&, const any_view&, const view_target&);
 
