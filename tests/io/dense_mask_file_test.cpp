@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "temporary_folder.hpp"
+#include "zoq/io/hf_names.hpp"
+#include "zoq/io/mask_file.hpp"
+#include "zoq/io/safetensors.hpp"
 
 using zoq::index_t;
 using zoq::mask;
