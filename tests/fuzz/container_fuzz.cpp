@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/input.hpp"
 #include "fuzz/look_at.hpp"
+#include "zoq/io/model_container.hpp"
 #include "zoq/io/open_model_file.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "temporary_folder.hpp"
+#include "zoq/io/utf8.hpp"
 
 using zoq::pre_tokenizer;
 using words = std::vector<std::string>;
