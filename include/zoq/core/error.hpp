@@ -24,7 +24,7 @@ class error : public std::runtime_error {
 };
 
 /// One argument of a message, written as `operator<<` of a stream writes it: mostly text, a character or a
-/// number. Refers to it.
+/// number (of one byte, too: int8_t and uint8_t are numbers here). Refers to it.
 class message_part {
  public:
   /// Text.
@@ -42,7 +42,7 @@ class message_part {
   /// A number, to six digits.
   message_part(std::floating_point auto number)
       : kind_(kind::real), real_(static_cast<double>(number)) {}
-  /// Whatever else can be written to a stream.
+  /// Whatever else can be written to a stream; whoever does so includes <ostream>.
   template <class T>
   requires(!std::integral<T> && !std::floating_point<T>) message_part(const T& value)
       : kind_(kind::other), other_{&value, [](const void* of, std::ostream& out) {

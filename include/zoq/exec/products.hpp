@@ -317,14 +317,14 @@ void answer_attention(const workers& all, instruction_set kernels, const attenti
 #ifdef ZOQ_COMPILED_KERNELS
 namespace zoq::detail {
 
-extern template workspace_bytes workspace_of<>(instruction_set, compute, index_t, index_t, index_t);
-extern template void multiply_forward<>(const product_settings&, tensor_view<const float, 2>,
-                                        const branch_stack&, std::span<const linear_layer>);
-extern template void multiply_to_input<>(const product_settings&, tensor_view<const float, 2>,
-                                         const any_packed&, tensor_view<float, 2>);
-extern template void multiply_to_weight<>(const product_settings&, tensor_view<const float, 2>,
-                                          tensor_view<const float, 2>, tensor_view<float, 2>);
-extern template void answer_attention<>(const workers&, instruction_set, const attention_task&);
+ZOQ_COMPILED workspace_bytes workspace_of<>(instruction_set, compute, index_t, index_t, index_t);
+ZOQ_COMPILED void multiply_forward<>(const product_settings&, tensor_view<const float, 2>,
+                                     const branch_stack&, std::span<const linear_layer>);
+ZOQ_COMPILED void multiply_to_input<>(const product_settings&, tensor_view<const float, 2>,
+                                      const any_packed&, tensor_view<float, 2>);
+ZOQ_COMPILED void multiply_to_weight<>(const product_settings&, tensor_view<const float, 2>,
+                                       tensor_view<const float, 2>, tensor_view<float, 2>);
+ZOQ_COMPILED void answer_attention<>(const workers&, instruction_set, const attention_task&);
 
 }  // namespace zoq::detail
 #endif

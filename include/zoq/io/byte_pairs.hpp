@@ -132,7 +132,7 @@ class byte_pairs {
   }
 
   index_t vocabulary_;
-  std::array<token_t, 256> byte_symbols_{};
+  std::array<token_t, 256> byte_symbols_{};  // ids from size() on: bytes without a token
   std::unordered_map<std::uint64_t, merge, keyed_hash> merges_;
   std::unordered_map<std::string, token_t, keyed_hash, std::equal_to<>> whole_words_;
 };

@@ -98,7 +98,7 @@ class tokenizer {
   pre_tokenizer pre_;
   std::vector<std::string> pieces_;  // [V], bytes
   std::vector<special_token> specials_;
-  std::unique_ptr<byte_pairs> pairs_;  // ids from size() on: bytes without a token
+  std::unique_ptr<byte_pairs> pairs_;  // null only when moved from
   token_t bos_ = -1;
   token_t eos_ = -1;
   bool adds_bos_ = false;

@@ -46,7 +46,7 @@ class device_batch {
   [[nodiscard]] tensor_view<const token_t, 1> tokens() const { return in_stream(tokens_); }  // [N]
   [[nodiscard]] rows_view positions() const { return in_stream(position_); }                 // [N]
   [[nodiscard]] rows_view all_rows() const { return in_stream(identity_); }  // [N] row of each
-  /// [Q]
+  /// [Q] the rows that are read.
   [[nodiscard]] rows_view read_rows() const { return constant(read_rows_, read_row_count()); }
   [[nodiscard]] rows_view read_places() const {  // [Q] the read rows' places in the stream
     return constant(read_place_, read_row_count());

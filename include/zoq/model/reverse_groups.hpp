@@ -65,7 +65,7 @@ class samples_ref {
           return static_cast<const S*>(of)->loss(i, scores, weights);
         }) {}
 
-  [[nodiscard]] index_t count() const { return count_; }  // as they are below
+  [[nodiscard]] index_t count() const { return count_; }  // of samples, when this was made
   void pack(index_t i, packing& batch) const { pack_(of_, i, batch); }
   [[nodiscard]] double loss(index_t i, std::span<const double> scores,
                             std::span<double> weights) const {

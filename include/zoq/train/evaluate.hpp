@@ -113,12 +113,12 @@ struct row_judge {
   function_ref<bool(const example&, std::span<const double>, std::span<const token_t>)> right;
 };
 
-/// As below.
+/// `score_rows` below, for all models and objectives.
 void score_rows(const row_reader& reader, std::span<const example* const> rows,
                 const evaluate_options& options, each_row each,
                 function_ref<bool(const scored_rows&)> after);
 
-/// As below.
+/// `evaluate` below, for all models and objectives.
 evaluation evaluate(const row_reader& reader, const row_judge& judge,
                     std::span<const example* const> rows, const evaluate_options& options,
                     function_ref<bool(const evaluation&)> after);
