@@ -14,7 +14,8 @@
 //     #endif
 //
 // From headers alone they are inline functions. Where zoq::kernels is linked they are compiled there, and
-// programs read no more than the declarations. What runs once for each element stays inline.
+// programs read no more than the declarations. What runs once for each element stays inline, and
+// so does what is short and needs no further header, as in most policies.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -13,11 +13,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 
 namespace zoq {
@@ -41,65 +44,37 @@ struct conservative {
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,
            std::vector<query>& wanted) const {
-    return ask(at, answers, wanted);
+    detail::require_settings(name, epsilon, 1);
+    require(std::isfinite(rate) && rate >= 0, name, ": rate is ", rate,
+            ", wanted 0 (the optimizer's) or a positive number");
+    if (answers.empty()) {
+      detail::push_pair(wanted, {.seed = at.seed, .scale = epsilon});
+      return true;
+    }
+    if (answers.size() == 2) {
+      detail::require_finite(at, answers);
+      const double step = -(rate > 0 ? rate : at.rate) * detail::slope_of_pair(answers, 0, epsilon);
+      wanted.push_back({});
+      detail::push_pair(wanted, {.seed = at.seed, .scale = step});
+      return true;
+    }
+    return false;
   }
 
   template <executor X>
   void tell(const X&, const step_info& at, state&, std::span<const query>,
             std::span<const answer> answers, gradient& g) const {
-    tell(at, answers, g);
+    detail::require_finite(at, answers);
+    const double here = answers[2].loss, down = answers[3].loss, up = answers[4].loss;
+    g.slope = detail::slope_of_pair(answers, 0, epsilon);
+    g.loss = here;
+    if (down < here && down <= up) {
+      g.terms.push_back({at.seed, g.slope});
+    } else if (up < here) {
+      g.terms.push_back({at.seed, -g.slope});
+    }
   }
-
- private:
-  [[nodiscard]] bool ask(const step_info& at, std::span<const answer> answers,
-                         std::vector<query>& wanted) const;
-  void tell(const step_info& at, std::span<const answer> answers, gradient& g) const;
 };
 static_assert(estimator<conservative, any_executor>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include <cmath>
-
-#include "zoq/core/error.hpp"
-#include "zoq/estimate/probes.hpp"
-
-namespace zoq {
-
-ZOQ_BODY bool conservative::ask(const step_info& at, std::span<const answer> answers,
-                                std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, 1);
-  require(std::isfinite(rate) && rate >= 0, name, ": rate is ", rate,
-          ", wanted 0 (the optimizer's) or a positive number");
-  if (answers.empty()) {
-    detail::push_pair(wanted, {.seed = at.seed, .scale = epsilon});
-    return true;
-  }
-  if (answers.size() == 2) {
-    detail::require_finite(at, answers);
-    const double step = -(rate > 0 ? rate : at.rate) * detail::slope_of_pair(answers, 0, epsilon);
-    wanted.push_back({});
-    detail::push_pair(wanted, {.seed = at.seed, .scale = step});
-    return true;
-  }
-  return false;
-}
-
-ZOQ_BODY void conservative::tell(const step_info& at, std::span<const answer> answers,
-                                 gradient& g) const {
-  detail::require_finite(at, answers);
-  const double here = answers[2].loss, down = answers[3].loss, up = answers[4].loss;
-  g.slope = detail::slope_of_pair(answers, 0, epsilon);
-  g.loss = here;
-  if (down < here && down <= up) {
-    g.terms.push_back({at.seed, g.slope});
-  } else if (up < here) {
-    g.terms.push_back({at.seed, -g.slope});
-  }
-}
-
-}  // namespace zoq
-
-#endif

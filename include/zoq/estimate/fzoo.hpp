@@ -12,11 +12,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
+#include <cstddef>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 
 namespace zoq {
@@ -40,64 +44,34 @@ struct fzoo {
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,
            std::vector<query>& wanted) const {
-    return ask(at, answers, wanted);
+    detail::require_settings(name, epsilon, probes);
+    require(probes >= 2, name, ": ", probes, " probe, wanted at least 2");
+    if (!answers.empty()) {
+      return false;
+    }
+    wanted.push_back({});
+    detail::push_points(wanted, at, epsilon, probes);
+    return true;
   }
 
   template <executor X>
   void tell(const X&, const step_info& at, state&, std::span<const query> asked,
             std::span<const answer> answers, gradient& g) const {
-    tell(at, asked, answers, g);
+    detail::require_finite(at, answers);
+    const double base = answers[0].loss;
+    const double mean = detail::mean_loss(answers.subspan(1));
+    double variance = 0;
+    for (const answer& a : answers.subspan(1)) {
+      variance += (a.loss - mean) * (a.loss - mean) / (probes - 1);
+    }
+    g.loss = base;
+    const double spread = std::sqrt(variance);
+    for (std::size_t p = 1; p < answers.size() && spread > 0; ++p) {
+      g.slope = (answers[p].loss - base) / epsilon;
+      g.terms.push_back({asked[p].seed, g.slope / spread / probes});
+    }
   }
-
- private:
-  [[nodiscard]] bool ask(const step_info& at, std::span<const answer> answers,
-                         std::vector<query>& wanted) const;
-  void tell(const step_info& at, std::span<const query> asked, std::span<const answer> answers,
-            gradient& g) const;
 };
 static_assert(estimator<fzoo, any_executor>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include <cmath>
-#include <cstddef>
-
-#include "zoq/core/error.hpp"
-#include "zoq/estimate/probes.hpp"
-
-namespace zoq {
-
-ZOQ_BODY bool fzoo::ask(const step_info& at, std::span<const answer> answers,
-                        std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, probes);
-  require(probes >= 2, name, ": ", probes, " probe, wanted at least 2");
-  if (!answers.empty()) {
-    return false;
-  }
-  wanted.push_back({});
-  detail::push_points(wanted, at, epsilon, probes);
-  return true;
-}
-
-ZOQ_BODY void fzoo::tell(const step_info& at, std::span<const query> asked,
-                         std::span<const answer> answers, gradient& g) const {
-  detail::require_finite(at, answers);
-  const double base = answers[0].loss;
-  const double mean = detail::mean_loss(answers.subspan(1));
-  double variance = 0;
-  for (const answer& a : answers.subspan(1)) {
-    variance += (a.loss - mean) * (a.loss - mean) / (probes - 1);
-  }
-  g.loss = base;
-  const double spread = std::sqrt(variance);
-  for (std::size_t p = 1; p < answers.size() && spread > 0; ++p) {
-    g.slope = (answers[p].loss - base) / epsilon;
-    g.terms.push_back({asked[p].seed, g.slope / spread / probes});
-  }
-}
-
-}  // namespace zoq
-
-#endif

@@ -23,8 +23,10 @@
 #include <vector>
 
 #include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/kept_values.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/tensor/memory_part.hpp"
 
@@ -83,131 +85,76 @@ struct hizoo {
 
   template <executor X>
   bool ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
-           std::vector<query>& wanted) const;
+           std::vector<query>& wanted) const {
+    detail::require_settings(name, epsilon, probes);
+    require(smooth >= 0 && smooth < 1, name, ": smooth is ", smooth, ", wanted 0 to 1, without 1");
+    if (!answers.empty()) {
+      return false;
+    }
+    const bool fresh = s.shape.size() == 0;
+    require(fresh || s.shape.size() == at.order.size, name, ": a shape of ", s.shape.size(),
+            " values, the view has ", at.order.size);
+    if (fresh) {
+      s.shape.reserve(exec, at.order.size);
+      s.shape.fill(exec, 1.0f);
+    } else if (s.turned) {
+      std::swap(s.shape, s.next);
+    }
+    s.turned = false;
+    wanted.push_back({});
+    for (int p = 0; p < probes; ++p) {
+      detail::push_pair(wanted,
+                        {.seed = probe_seed(at, p), .scale = epsilon, .shape = s.shape.data()});
+    }
+    return true;
+  }
 
   template <executor X>
   void tell(const X& exec, const step_info& at, state& s, std::span<const query> asked,
-            std::span<const answer> answers, gradient& g) const;
+            std::span<const answer> answers, gradient& g) const {
+    detail::require_finite(at, answers);
+    require(at.direction != nullptr, name, ": the step names no direction");
+    s.next.reserve(exec, at.order.size);
+    s.next.assign(exec, s.shape.data());
+    s.turned = true;
+    const double base = answers[0].loss;
+    const auto pairs = answers.subspan(1);
+    for (std::size_t p = 0; 2 * p < pairs.size(); ++p) {
+      const seed_t seed = asked[1 + 2 * p].seed;
+      g.slope = detail::slope_of_pair(pairs, p, epsilon);
+      g.terms.push_back({seed, g.slope / probes, s.shape.data()});
+      const double bend =
+          std::fabs(curvature_along(base, pairs[2 * p].loss, pairs[2 * p + 1].loss, epsilon));
+      std::visit(
+          [&](const auto& direction) {
+            const auto z = direction.at(seed, at.order);
+            exec.for_each((at.order.size + 3) / 4,
+                          detail::shape_block<std::decay_t<decltype(z)>>{
+                              z, at.order.key, at.order.size, 1 - smooth / probes,
+                              smooth / probes * bend / 2, s.next.data()});
+          },
+          *at.direction);
+    }
+    g.loss = base;
+  }
 
   /// The shape that the next step has, [k]; empty before the first step.
   template <executor X>
-  [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const;
+  [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const {
+    std::vector<float> out;
+    (s.turned ? s.next : s.shape).append_to(exec, out);
+    return out;
+  }
   /// Throws on a shape that is not positive.
   template <executor X>
-  void load(const X& exec, std::span<const float> saved, state& s) const;
-
- private:
-  void validate() const;
-  void ask(const step_info& at, state& s, std::vector<query>& wanted) const;
-  static void require_told(const step_info& at, std::span<const answer> answers);
-  // The estimate of pair p; returns |d|.
-  double add_pair(std::size_t p, seed_t seed, std::span<const answer> answers, const state& s,
-                  gradient& g) const;
-  static void require_shape(std::span<const float> saved);
-};
-
-template <executor X>
-bool hizoo::ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
-                std::vector<query>& wanted) const {
-  validate();
-  if (!answers.empty()) {
-    return false;
-  }
-  if (s.shape.size() == 0) {
-    s.shape.reserve(exec, at.order.size);
-    s.shape.fill(exec, 1.0f);
+  void load(const X& exec, std::span<const float> saved, state& s) const {
+    for (const float x : saved) {
+      require(std::isfinite(x) && x > 0, name, ": a saved shape is ", x);
+    }
+    s.shape.restore(exec, saved);
     s.turned = false;
   }
-  ask(at, s, wanted);
-  return true;
-}
-
-template <executor X>
-void hizoo::tell(const X& exec, const step_info& at, state& s, std::span<const query> asked,
-                 std::span<const answer> answers, gradient& g) const {
-  require_told(at, answers);
-  s.next.reserve(exec, at.order.size);
-  s.next.assign(exec, s.shape.data());
-  s.turned = true;
-  for (std::size_t p = 0; 2 * p + 1 < answers.size(); ++p) {
-    const seed_t seed = asked[1 + 2 * p].seed;
-    const double bend = add_pair(p, seed, answers, s, g);
-    std::visit(
-        [&](const auto& direction) {
-          const auto z = direction.at(seed, at.order);
-          exec.for_each((at.order.size + 3) / 4,
-                        detail::shape_block<std::decay_t<decltype(z)>>{
-                            z, at.order.key, at.order.size, 1 - smooth / probes,
-                            smooth / probes * bend / 2, s.next.data()});
-        },
-        *at.direction);
-  }
-}
-
-template <executor X>
-std::vector<float> hizoo::save(const X& exec, const state& s) const {
-  std::vector<float> out;
-  (s.turned ? s.next : s.shape).append_to(exec, out);
-  return out;
-}
-
-template <executor X>
-void hizoo::load(const X& exec, std::span<const float> saved, state& s) const {
-  require_shape(saved);
-  s.shape.restore(exec, saved);
-  s.turned = false;
-}
+};
 static_assert(saved_estimator<hizoo, any_executor>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include "zoq/core/error.hpp"
-#include "zoq/estimate/probes.hpp"
-
-namespace zoq {
-
-ZOQ_BODY void hizoo::validate() const {
-  detail::require_settings(name, epsilon, probes);
-  require(smooth >= 0 && smooth < 1, name, ": smooth is ", smooth, ", wanted 0 to 1, without 1");
-}
-
-ZOQ_BODY void hizoo::ask(const step_info& at, state& s, std::vector<query>& wanted) const {
-  require(s.shape.size() == at.order.size, name, ": a shape of ", s.shape.size(),
-          " values, the view has ", at.order.size);
-  if (s.turned) {
-    std::swap(s.shape, s.next);
-  }
-  s.turned = false;
-  wanted.push_back({});
-  for (int p = 0; p < probes; ++p) {
-    detail::push_pair(wanted,
-                      {.seed = probe_seed(at, p), .scale = epsilon, .shape = s.shape.data()});
-  }
-}
-
-ZOQ_BODY void hizoo::require_told(const step_info& at, std::span<const answer> answers) {
-  detail::require_finite(at, answers);
-  require(at.direction != nullptr, name, ": the step names no direction");
-}
-
-ZOQ_BODY double hizoo::add_pair(std::size_t p, seed_t seed, std::span<const answer> answers,
-                                const state& s, gradient& g) const {
-  const double base = answers[0].loss;
-  const auto pairs = answers.subspan(1);
-  g.loss = base;
-  g.slope = detail::slope_of_pair(pairs, p, epsilon);
-  g.terms.push_back({seed, g.slope / probes, s.shape.data()});
-  return std::fabs(curvature_along(base, pairs[2 * p].loss, pairs[2 * p + 1].loss, epsilon));
-}
-
-ZOQ_BODY void hizoo::require_shape(std::span<const float> saved) {
-  for (const float x : saved) {
-    require(std::isfinite(x) && x > 0, name, ": a saved shape is ", x);
-  }
-}
-
-}  // namespace zoq
-
-#endif

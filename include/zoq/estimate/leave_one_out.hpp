@@ -11,11 +11,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 
 namespace zoq {
@@ -39,59 +42,30 @@ struct leave_one_out {
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,
            std::vector<query>& wanted) const {
-    return ask(at, answers, wanted);
+    detail::require_settings(name, epsilon, probes);
+    require(probes >= 2, name, ": ", probes, " probe, wanted at least 2");
+    if (!answers.empty()) {
+      return false;
+    }
+    detail::push_points(wanted, at, epsilon, probes);
+    return true;
   }
 
   template <executor X>
   void tell(const X&, const step_info& at, state&, std::span<const query> asked,
             std::span<const answer> answers, gradient& g) const {
-    tell(at, asked, answers, g);
+    detail::require_finite(at, answers);
+    for (std::size_t p = 0; p < answers.size(); ++p) {
+      double others = 0;
+      for (std::size_t s = 0; s < answers.size(); ++s) {
+        others += s == p ? 0.0 : answers[s].loss;
+      }
+      g.slope = (answers[p].loss - others / (probes - 1)) / epsilon;
+      g.terms.push_back({asked[p].seed, g.slope / probes});
+    }
+    g.loss = detail::mean_loss(answers);
   }
-
- private:
-  [[nodiscard]] bool ask(const step_info& at, std::span<const answer> answers,
-                         std::vector<query>& wanted) const;
-  void tell(const step_info& at, std::span<const query> asked, std::span<const answer> answers,
-            gradient& g) const;
 };
 static_assert(estimator<leave_one_out, any_executor>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include <cstddef>
-
-#include "zoq/core/error.hpp"
-#include "zoq/estimate/probes.hpp"
-
-namespace zoq {
-
-ZOQ_BODY bool leave_one_out::ask(const step_info& at, std::span<const answer> answers,
-                                 std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, probes);
-  require(probes >= 2, name, ": ", probes, " probe, wanted at least 2");
-  if (!answers.empty()) {
-    return false;
-  }
-  detail::push_points(wanted, at, epsilon, probes);
-  return true;
-}
-
-ZOQ_BODY void leave_one_out::tell(const step_info& at, std::span<const query> asked,
-                                  std::span<const answer> answers, gradient& g) const {
-  detail::require_finite(at, answers);
-  for (std::size_t p = 0; p < answers.size(); ++p) {
-    double others = 0;
-    for (std::size_t s = 0; s < answers.size(); ++s) {
-      others += s == p ? 0.0 : answers[s].loss;
-    }
-    g.slope = (answers[p].loss - others / (probes - 1)) / epsilon;
-    g.terms.push_back({asked[p].seed, g.slope / probes});
-  }
-  g.loss = detail::mean_loss(answers);
-}
-
-}  // namespace zoq
-
-#endif

@@ -12,11 +12,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 
 namespace zoq {
@@ -39,55 +41,27 @@ struct sign_spsa {
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,
            std::vector<query>& wanted) const {
-    return ask(at, answers, wanted);
+    detail::require_settings(name, epsilon, probes);
+    if (!answers.empty()) {
+      return false;
+    }
+    detail::push_pairs(wanted, at, epsilon, probes);
+    return true;
   }
 
   template <executor X>
   void tell(const X&, const step_info& at, state&, std::span<const query> asked,
             std::span<const answer> answers, gradient& g) const {
-    tell(at, asked, answers, g);
+    detail::require_finite(at, answers);
+    for (std::size_t p = 0; 2 * p < answers.size(); ++p) {
+      g.slope = detail::slope_of_pair(answers, p, epsilon);
+      if (g.slope != 0) {
+        g.terms.push_back({asked[2 * p].seed, (g.slope > 0 ? 1.0 : -1.0) / probes});
+      }
+    }
+    g.loss = detail::mean_loss(answers);
   }
-
- private:
-  [[nodiscard]] bool ask(const step_info& at, std::span<const answer> answers,
-                         std::vector<query>& wanted) const;
-  void tell(const step_info& at, std::span<const query> asked, std::span<const answer> answers,
-            gradient& g) const;
 };
 static_assert(estimator<sign_spsa, any_executor>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include <cstddef>
-
-#include "zoq/estimate/probes.hpp"
-
-namespace zoq {
-
-ZOQ_BODY bool sign_spsa::ask(const step_info& at, std::span<const answer> answers,
-                             std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, probes);
-  if (!answers.empty()) {
-    return false;
-  }
-  detail::push_pairs(wanted, at, epsilon, probes);
-  return true;
-}
-
-ZOQ_BODY void sign_spsa::tell(const step_info& at, std::span<const query> asked,
-                              std::span<const answer> answers, gradient& g) const {
-  detail::require_finite(at, answers);
-  for (std::size_t p = 0; 2 * p < answers.size(); ++p) {
-    g.slope = detail::slope_of_pair(answers, p, epsilon);
-    if (g.slope != 0) {
-      g.terms.push_back({asked[2 * p].seed, (g.slope > 0 ? 1.0 : -1.0) / probes});
-    }
-  }
-  g.loss = detail::mean_loss(answers);
-}
-
-}  // namespace zoq
-
-#endif

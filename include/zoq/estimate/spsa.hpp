@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "zoq/estimate/estimator.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 
 namespace zoq {
@@ -37,20 +38,25 @@ struct spsa {
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,
            std::vector<query>& wanted) const {
-    return ask(at, answers, wanted);
+    detail::require_settings(name, epsilon, probes);
+    if (!answers.empty()) {
+      return false;
+    }
+    detail::push_pairs(wanted, at, epsilon, probes);
+    return true;
   }
 
   template <executor X>
   void tell(const X&, const step_info& at, state&, std::span<const query> asked,
             std::span<const answer> answers, gradient& g) const {
-    tell(at, asked, answers, g);
+    detail::require_finite(at, answers);
+    for (std::size_t p = 0; 2 * p < answers.size(); ++p) {
+      g.slope = detail::slope_of_pair(answers, p, epsilon);
+      g.loss +=
+          (answers[2 * p].loss + answers[2 * p + 1].loss) / static_cast<double>(answers.size());
+      g.terms.push_back({asked[2 * p].seed, g.slope / probes});
+    }
   }
-
- private:
-  [[nodiscard]] bool ask(const step_info& at, std::span<const answer> answers,
-                         std::vector<query>& wanted) const;
-  void tell(const step_info& at, std::span<const query> asked, std::span<const answer> answers,
-            gradient& g) const;
 };
 static_assert(estimator<spsa, any_executor>);
 
@@ -73,72 +79,26 @@ struct spsa_one_sided {
   template <executor X>
   bool ask(const X&, const step_info& at, state&, std::span<const answer> answers,
            std::vector<query>& wanted) const {
-    return ask(at, answers, wanted);
+    detail::require_settings(name, epsilon, probes);
+    if (!answers.empty()) {
+      return false;
+    }
+    wanted.push_back({});  // the shared base
+    detail::push_points(wanted, at, epsilon, probes);
+    return true;
   }
 
   template <executor X>
   void tell(const X&, const step_info& at, state&, std::span<const query> asked,
             std::span<const answer> answers, gradient& g) const {
-    tell(at, asked, answers, g);
+    detail::require_finite(at, answers);
+    g.loss = answers[0].loss;
+    for (std::size_t p = 1; p < answers.size(); ++p) {
+      g.slope = (answers[p].loss - answers[0].loss) / epsilon;
+      g.terms.push_back({asked[p].seed, g.slope / probes});
+    }
   }
-
- private:
-  [[nodiscard]] bool ask(const step_info& at, std::span<const answer> answers,
-                         std::vector<query>& wanted) const;
-  void tell(const step_info& at, std::span<const query> asked, std::span<const answer> answers,
-            gradient& g) const;
 };
 static_assert(estimator<spsa_one_sided, any_executor>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include "zoq/estimate/probes.hpp"
-
-namespace zoq {
-
-ZOQ_BODY bool spsa::ask(const step_info& at, std::span<const answer> answers,
-                        std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, probes);
-  if (!answers.empty()) {
-    return false;
-  }
-  detail::push_pairs(wanted, at, epsilon, probes);
-  return true;
-}
-
-ZOQ_BODY void spsa::tell(const step_info& at, std::span<const query> asked,
-                         std::span<const answer> answers, gradient& g) const {
-  detail::require_finite(at, answers);
-  for (std::size_t p = 0; 2 * p < answers.size(); ++p) {
-    g.slope = detail::slope_of_pair(answers, p, epsilon);
-    g.loss += (answers[2 * p].loss + answers[2 * p + 1].loss) / static_cast<double>(answers.size());
-    g.terms.push_back({asked[2 * p].seed, g.slope / probes});
-  }
-}
-
-ZOQ_BODY bool spsa_one_sided::ask(const step_info& at, std::span<const answer> answers,
-                                  std::vector<query>& wanted) const {
-  detail::require_settings(name, epsilon, probes);
-  if (!answers.empty()) {
-    return false;
-  }
-  wanted.push_back({});  // the shared base
-  detail::push_points(wanted, at, epsilon, probes);
-  return true;
-}
-
-ZOQ_BODY void spsa_one_sided::tell(const step_info& at, std::span<const query> asked,
-                                   std::span<const answer> answers, gradient& g) const {
-  detail::require_finite(at, answers);
-  g.loss = answers[0].loss;
-  for (std::size_t p = 1; p < answers.size(); ++p) {
-    g.slope = (answers[p].loss - answers[0].loss) / epsilon;
-    g.terms.push_back({asked[p].seed, g.slope / probes});
-  }
-}
-
-}  // namespace zoq
-
-#endif

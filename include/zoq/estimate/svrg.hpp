@@ -14,14 +14,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <bit>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "zoq/core/config.hpp"
+#include "zoq/core/error.hpp"
 #include "zoq/estimate/estimator.hpp"
 #include "zoq/estimate/kept_values.hpp"
+#include "zoq/estimate/probes.hpp"
 #include "zoq/estimate/query.hpp"
 #include "zoq/tensor/memory_part.hpp"
 
@@ -57,157 +62,97 @@ struct svrg {
   /// Throws at a step between anchors when it has none: its state was not restored.
   template <executor X>
   bool ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
-           std::vector<query>& wanted) const;
+           std::vector<query>& wanted) const {
+    detail::require_settings(name, epsilon, probes);
+    require(every >= 1 && batches >= 1, name, ": every is ", every, " and batches ", batches,
+            ", wanted at least 1");
+    require(batches <= (1u << 16) / static_cast<std::uint64_t>(probes), name, ": ", batches,
+            " batches of ", probes, " probes, wanted at most 65,536 directions");
+    if (!answers.empty()) {
+      return false;
+    }
+    if (at.step % every == 0) {
+      s.anchor.reserve(exec, at.order.size);
+      s.anchor.assign(exec, at.values);
+      s.anchored = true;
+      for (std::uint64_t b = 0; b < batches; ++b) {
+        for (int p = 0; p < probes; ++p) {
+          const int number = static_cast<int>(b) * probes + p;
+          detail::push_pair(
+              wanted, {.seed = probe_seed(at, number), .scale = epsilon, .batch = at.step + b});
+        }
+      }
+      return true;
+    }
+    require(s.anchored && s.anchor.size() == at.order.size, name, ": step ", at.step,
+            " needs the anchor of step ", at.step / every * every,
+            "; restore its state, or take the steps from there again");
+    for (int p = 0; p < probes; ++p) {
+      const query q{.seed = probe_seed(at, p), .scale = epsilon};
+      detail::push_pair(wanted, q);
+      detail::push_pair(wanted, {.seed = q.seed, .scale = q.scale, .origin = s.anchor.data()});
+    }
+    return true;
+  }
 
   template <executor X>
   void tell(const X&, const step_info& at, state& s, std::span<const query> asked,
             std::span<const answer> answers, gradient& g) const {
-    tell(at, s, asked, answers, g);
+    detail::require_finite(at, answers);
+    if (at.step % every == 0) {
+      s.full.clear();
+      for (std::size_t p = 0; 2 * p < answers.size(); ++p) {
+        g.slope = detail::slope_of_pair(answers, p, epsilon);
+        const double share = static_cast<double>(answers.size() / 2);
+        s.full.push_back({asked[2 * p].seed, g.slope / share, nullptr, at.step});
+      }
+      g.terms = s.full;
+      g.loss = detail::mean_loss(answers);
+      return;
+    }
+    g.terms = s.full;
+    for (std::size_t p = 0; 4 * p < answers.size(); ++p) {
+      g.slope = detail::slope_of_pair(answers, 2 * p, epsilon);
+      const double there = detail::slope_of_pair(answers, 2 * p + 1, epsilon);
+      g.terms.push_back({asked[4 * p].seed, (g.slope - there) / probes});
+      g.loss += detail::mean_loss(answers.subspan(4 * p, 2)) / probes;
+    }
   }
 
   /// The terms of G, its step, then the anchor: 8 floats and 8 for each term more than k.
   template <executor X>
-  [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const;
+  [[nodiscard]] std::vector<float> save(const X& exec, const state& s) const {
+    std::vector<float> out;
+    if (s.anchored) {
+      append_word(static_cast<std::uint64_t>(s.full.size()), out);
+      append_word(s.full.empty() ? std::uint64_t{0} : s.full[0].step, out);
+      for (const term& t : s.full) {
+        append_word(t.seed, out);
+        append_word(t.weight, out);
+      }
+      s.anchor.append_to(exec, out);
+    }
+    return out;
+  }
   /// Throws on what is no state: too short, or with a weight that is not finite.
   template <executor X>
-  void load(const X& exec, std::span<const float> saved, state& s) const;
-
- private:
-  void validate() const;
-  void ask(const step_info& at, const state& s, std::vector<query>& wanted) const;
-  void tell(const step_info& at, state& s, std::span<const query> asked,
-            std::span<const answer> answers, gradient& g) const;
-  [[nodiscard]] static std::vector<float> saved_terms(const state& s);
-  // What stands behind them.
-  static std::span<const float> restored_terms(std::span<const float> saved, state& s);
+  void load(const X& exec, std::span<const float> saved, state& s) const {
+    s.full.clear();
+    s.anchored = !saved.empty();
+    if (s.anchored) {
+      const std::uint64_t terms = take_word(saved);
+      const std::uint64_t step = take_word(saved);
+      require(terms <= saved.size() / 8, name, ": a saved state of ", terms, " terms ends early");
+      for (std::uint64_t t = 0; t < terms; ++t) {
+        const seed_t seed = take_word(saved);
+        const auto weight = std::bit_cast<double>(take_word(saved));
+        require(std::isfinite(weight), name, ": a saved weight is ", weight);
+        s.full.push_back({seed, weight, nullptr, step});
+      }
+    }
+    s.anchor.restore(exec, saved);
+  }
 };
-
-template <executor X>
-bool svrg::ask(const X& exec, const step_info& at, state& s, std::span<const answer> answers,
-               std::vector<query>& wanted) const {
-  validate();
-  if (!answers.empty()) {
-    return false;
-  }
-  if (at.step % every == 0) {
-    s.anchor.reserve(exec, at.order.size);
-    s.anchor.assign(exec, at.values);
-    s.anchored = true;
-  }
-  ask(at, s, wanted);
-  return true;
-}
-
-template <executor X>
-std::vector<float> svrg::save(const X& exec, const state& s) const {
-  std::vector<float> out = saved_terms(s);
-  if (s.anchored) {
-    s.anchor.append_to(exec, out);
-  }
-  return out;
-}
-
-template <executor X>
-void svrg::load(const X& exec, std::span<const float> saved, state& s) const {
-  s.anchor.restore(exec, restored_terms(saved, s));
-}
 static_assert(saved_estimator<svrg, any_executor>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include <bit>
-#include <cmath>
-#include <cstddef>
-
-#include "zoq/core/error.hpp"
-#include "zoq/estimate/probes.hpp"
-
-namespace zoq {
-
-ZOQ_BODY void svrg::validate() const {
-  detail::require_settings(name, epsilon, probes);
-  require(every >= 1 && batches >= 1, name, ": every is ", every, " and batches ", batches,
-          ", wanted at least 1");
-  require(batches <= (1u << 16) / static_cast<std::uint64_t>(probes), name, ": ", batches,
-          " batches of ", probes, " probes, wanted at most 65,536 directions");
-}
-
-ZOQ_BODY void svrg::ask(const step_info& at, const state& s, std::vector<query>& wanted) const {
-  if (at.step % every == 0) {
-    for (std::uint64_t b = 0; b < batches; ++b) {
-      for (int p = 0; p < probes; ++p) {
-        const int number = static_cast<int>(b) * probes + p;
-        detail::push_pair(wanted,
-                          {.seed = probe_seed(at, number), .scale = epsilon, .batch = at.step + b});
-      }
-    }
-    return;
-  }
-  require(s.anchored && s.anchor.size() == at.order.size, name, ": step ", at.step,
-          " needs the anchor of step ", at.step / every * every,
-          "; restore its state, or take the steps from there again");
-  for (int p = 0; p < probes; ++p) {
-    const query q{.seed = probe_seed(at, p), .scale = epsilon};
-    detail::push_pair(wanted, q);
-    detail::push_pair(wanted, {.seed = q.seed, .scale = q.scale, .origin = s.anchor.data()});
-  }
-}
-
-ZOQ_BODY void svrg::tell(const step_info& at, state& s, std::span<const query> asked,
-                         std::span<const answer> answers, gradient& g) const {
-  detail::require_finite(at, answers);
-  if (at.step % every == 0) {
-    s.full.clear();
-    for (std::size_t p = 0; 2 * p < answers.size(); ++p) {
-      g.slope = detail::slope_of_pair(answers, p, epsilon);
-      const double share = static_cast<double>(answers.size() / 2);
-      s.full.push_back({asked[2 * p].seed, g.slope / share, nullptr, at.step});
-    }
-    g.terms = s.full;
-    g.loss = detail::mean_loss(answers);
-    return;
-  }
-  g.terms = s.full;
-  for (std::size_t p = 0; 4 * p < answers.size(); ++p) {
-    g.slope = detail::slope_of_pair(answers, 2 * p, epsilon);
-    const double there = detail::slope_of_pair(answers, 2 * p + 1, epsilon);
-    g.terms.push_back({asked[4 * p].seed, (g.slope - there) / probes});
-    g.loss += detail::mean_loss(answers.subspan(4 * p, 2)) / probes;
-  }
-}
-
-ZOQ_BODY std::vector<float> svrg::saved_terms(const state& s) {
-  std::vector<float> out;
-  if (s.anchored) {
-    append_word(static_cast<std::uint64_t>(s.full.size()), out);
-    append_word(s.full.empty() ? std::uint64_t{0} : s.full[0].step, out);
-    for (const term& t : s.full) {
-      append_word(t.seed, out);
-      append_word(t.weight, out);
-    }
-  }
-  return out;
-}
-
-ZOQ_BODY std::span<const float> svrg::restored_terms(std::span<const float> saved, state& s) {
-  s.full.clear();
-  s.anchored = !saved.empty();
-  if (s.anchored) {
-    const std::uint64_t terms = take_word(saved);
-    const std::uint64_t step = take_word(saved);
-    require(terms <= saved.size() / 8, name, ": a saved state of ", terms, " terms ends early");
-    for (std::uint64_t t = 0; t < terms; ++t) {
-      const seed_t seed = take_word(saved);
-      const auto weight = std::bit_cast<double>(take_word(saved));
-      require(std::isfinite(weight), name, ": a saved weight is ", weight);
-      s.full.push_back({seed, weight, nullptr, step});
-    }
-  }
-  return saved;
-}
-
-}  // namespace zoq
-
-#endif

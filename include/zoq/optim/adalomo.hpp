@@ -103,62 +103,49 @@ struct adalomo {
   }
 
   /// Rows and columns of every matrix.
-  [[nodiscard]] static index_t state_size(const value_order& order);
+  [[nodiscard]] static index_t state_size(const value_order& order) {
+    index_t floats = 0;
+    for (index_t t = 0; t < order.count; ++t) {
+      floats += order.tensors[t].rows + order.tensors[t].columns;
+    }
+    return floats;
+  }
 
   /// Throws on settings that make no sense. Cost: about five passes over the values.
   template <executor X>
   void apply(const X& exec, const value_order& order, const step_facts& facts,
-             const float* gradient, float* state, float* values) const;
-};
-
-template <executor X>
-void adalomo::apply(const X& exec, const value_order& order, const step_facts& facts,
-                    const float* gradient, float* state, float* values) const {
-  detail::require_setting(name, "rate", rate);
-  detail::require_setting(name, "decay", decay);
-  detail::require_setting(name, "floor", floor);
-  detail::require_setting(name, "epsilon", epsilon);
-  detail::require_setting(name, "weight_decay", weight_decay);
-  require(clip > 0, name, ": clip is ", clip, ", wanted a positive number");
-  const double beta = 1 - std::pow(static_cast<double>(facts.step + 1), -decay);
-  for (index_t t = 0; t < order.count; ++t) {
-    const auto [first, rows, columns] = order.tensors[t];
-    const index_t n = rows * columns;
-    const float* g = gradient + first;
-    float* r = state;
-    float* c = r + rows;
-    state = c + columns;
-    if (n == 0) {
-      continue;
+             const float* gradient, float* state, float* values) const {
+    detail::require_setting(name, "rate", rate);
+    detail::require_setting(name, "decay", decay);
+    detail::require_setting(name, "floor", floor);
+    detail::require_setting(name, "epsilon", epsilon);
+    detail::require_setting(name, "weight_decay", weight_decay);
+    require(clip > 0, name, ": clip is ", clip, ", wanted a positive number");
+    const double beta = 1 - std::pow(static_cast<double>(facts.step + 1), -decay);
+    for (index_t t = 0; t < order.count; ++t) {
+      const auto [first, rows, columns] = order.tensors[t];
+      const index_t n = rows * columns;
+      const float* g = gradient + first;
+      float* r = state;
+      float* c = r + rows;
+      state = c + columns;
+      if (n == 0) {
+        continue;
+      }
+      exec.for_each(rows, add_squares_of_lines{g, columns, 1, columns, beta,
+                                               epsilon * static_cast<double>(columns), r});
+      exec.for_each(columns, add_squares_of_lines{g, 1, columns, rows, beta,
+                                                  epsilon * static_cast<double>(rows), c});
+      const factored_update u{g, r, c, columns, exec.sum(rows, element_of{r})};
+      const double rms = std::sqrt(exec.sum(n, u) / static_cast<double>(n));
+      const double size =
+          std::sqrt(exec.sum(n, square_of{values + first}) / static_cast<double>(n));
+      const double now = rate * facts.schedule * std::fmax(floor, size);
+      exec.for_each(n, apply_factored{u, now / std::fmax(1.0, rms / clip), 1 - now * weight_decay,
+                                      values + first});
     }
-    exec.for_each(rows, add_squares_of_lines{g, columns, 1, columns, beta,
-                                             epsilon * static_cast<double>(columns), r});
-    exec.for_each(columns, add_squares_of_lines{g, 1, columns, rows, beta,
-                                                epsilon * static_cast<double>(rows), c});
-    const factored_update u{g, r, c, columns, exec.sum(rows, element_of{r})};
-    const double rms = std::sqrt(exec.sum(n, u) / static_cast<double>(n));
-    const double size = std::sqrt(exec.sum(n, square_of{values + first}) / static_cast<double>(n));
-    const double now = rate * facts.schedule * std::fmax(floor, size);
-    exec.for_each(n, apply_factored{u, now / std::fmax(1.0, rms / clip), 1 - now * weight_decay,
-                                    values + first});
   }
-}
+};
 static_assert(optimizer<adalomo>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY index_t adalomo::state_size(const value_order& order) {
-  index_t floats = 0;
-  for (index_t t = 0; t < order.count; ++t) {
-    floats += order.tensors[t].rows + order.tensors[t].columns;
-  }
-  return floats;
-}
-
-}  // namespace zoq
-
-#endif

@@ -63,27 +63,17 @@ struct adam {
   };
 
   /// Throws unless rate, epsilon and decay are finite and not negative, and both betas in [0, 1).
-  [[nodiscard]] rule at(const step_facts& facts) const;
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    detail::require_setting(name, "rate", rate);
+    detail::require_setting(name, "epsilon", epsilon, 1e-30);
+    detail::require_setting(name, "weight_decay", weight_decay);
+    detail::require_kept(name, "beta1", beta1);
+    detail::require_kept(name, "beta2", beta2);
+    const double now = rate * facts.schedule;
+    return {now * unbiased_factor(beta1, facts.step + 1), beta1,   beta2,
+            unbiased_factor(beta2, facts.step + 1),       epsilon, 1 - now * weight_decay};
+  }
 };
 static_assert(optimizer<adam>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY adam::rule adam::at(const step_facts& facts) const {
-  detail::require_setting(name, "rate", rate);
-  detail::require_setting(name, "epsilon", epsilon, 1e-30);
-  detail::require_setting(name, "weight_decay", weight_decay);
-  detail::require_kept(name, "beta1", beta1);
-  detail::require_kept(name, "beta2", beta2);
-  const double now = rate * facts.schedule;
-  return {now * unbiased_factor(beta1, facts.step + 1), beta1,   beta2,
-          unbiased_factor(beta2, facts.step + 1),       epsilon, 1 - now * weight_decay};
-}
-
-}  // namespace zoq
-
-#endif

@@ -52,23 +52,13 @@ struct adamax {
   };
 
   /// Throws unless the rate is finite and not negative, and both betas in [0, 1).
-  [[nodiscard]] rule at(const step_facts& facts) const;
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    detail::require_setting(name, "rate", rate);
+    detail::require_kept(name, "beta1", beta1);
+    detail::require_kept(name, "beta2", beta2);
+    return {rate * facts.schedule * unbiased_factor(beta1, facts.step + 1), beta1, beta2};
+  }
 };
 static_assert(optimizer<adamax>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY adamax::rule adamax::at(const step_facts& facts) const {
-  detail::require_setting(name, "rate", rate);
-  detail::require_kept(name, "beta1", beta1);
-  detail::require_kept(name, "beta2", beta2);
-  return {rate * facts.schedule * unbiased_factor(beta1, facts.step + 1), beta1, beta2};
-}
-
-}  // namespace zoq
-
-#endif

@@ -18,18 +18,8 @@ ZOQ_HD inline double running_mean(double beta, double mean, double x) {
 }
 
 /// 1 / (1 - beta^steps): what a running mean that began at zero is short of. beta in [0, 1).
-double unbiased_factor(double beta, std::uint64_t steps);
-
-}  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY double unbiased_factor(double beta, std::uint64_t steps) {
+inline double unbiased_factor(double beta, std::uint64_t steps) {
   return beta == 0 ? 1.0 : -1.0 / std::expm1(static_cast<double>(steps) * std::log(beta));
 }
 
 }  // namespace zoq
-
-#endif

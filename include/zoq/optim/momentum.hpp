@@ -44,22 +44,12 @@ struct momentum {
   };
 
   /// Throws unless the rate is finite and not negative, and beta in [0, 1).
-  [[nodiscard]] rule at(const step_facts& facts) const;
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    detail::require_setting(name, "rate", rate);
+    detail::require_kept(name, "beta", beta);
+    return {static_cast<float>(rate * facts.schedule), static_cast<float>(beta)};
+  }
 };
 static_assert(optimizer<momentum>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY momentum::rule momentum::at(const step_facts& facts) const {
-  detail::require_setting(name, "rate", rate);
-  detail::require_kept(name, "beta", beta);
-  return {static_cast<float>(rate * facts.schedule), static_cast<float>(beta)};
-}
-
-}  // namespace zoq
-
-#endif

@@ -41,22 +41,12 @@ struct normalised {
   };
 
   /// Throws unless the rate is finite and not negative.
-  [[nodiscard]] rule at(const step_facts& facts) const;
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    detail::require_setting(name, "rate", rate);
+    const double norm2 = facts.gradient_norm2;
+    return {norm2 > 0 ? rate * facts.schedule / std::sqrt(norm2) : 0.0};
+  }
 };
 static_assert(optimizer<normalised>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY normalised::rule normalised::at(const step_facts& facts) const {
-  detail::require_setting(name, "rate", rate);
-  const double norm2 = facts.gradient_norm2;
-  return {norm2 > 0 ? rate * facts.schedule / std::sqrt(norm2) : 0.0};
-}
-
-}  // namespace zoq
-
-#endif

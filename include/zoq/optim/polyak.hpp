@@ -55,34 +55,20 @@ struct polyak {
   };
 
   /// The rate at these facts, before schedule and momentum. Throws on settings that make no sense.
-  [[nodiscard]] double rate(const step_facts& facts) const;
+  [[nodiscard]] double rate(const step_facts& facts) const {
+    require(std::isfinite(best), name, ": the best loss is ", best);
+    detail::require_setting(name, "scale", scale);
+    require(cap >= 0, name, ": the cap is ", cap, ", wanted a number of at least 0");
+    const double above = facts.loss > best ? scale * (facts.loss - best) : 0.0;
+    return facts.gradient_norm2 > 0 ? std::fmin(cap, above / facts.gradient_norm2) : 0.0;
+  }
 
   /// Throws as `rate` does, and unless beta is in [0, 1).
-  [[nodiscard]] rule at(const step_facts& facts) const;
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    detail::require_kept(name, "beta", beta);
+    return {(1 - beta) * facts.schedule * rate(facts), beta};
+  }
 };
 static_assert(optimizer<polyak>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-#include "zoq/core/error.hpp"
-
-namespace zoq {
-
-ZOQ_BODY double polyak::rate(const step_facts& facts) const {
-  require(std::isfinite(best), name, ": the best loss is ", best);
-  detail::require_setting(name, "scale", scale);
-  require(cap >= 0, name, ": the cap is ", cap, ", wanted a number of at least 0");
-  const double above = facts.loss > best ? scale * (facts.loss - best) : 0.0;
-  return facts.gradient_norm2 > 0 ? std::fmin(cap, above / facts.gradient_norm2) : 0.0;
-}
-
-ZOQ_BODY polyak::rule polyak::at(const step_facts& facts) const {
-  detail::require_kept(name, "beta", beta);
-  return {(1 - beta) * facts.schedule * rate(facts), beta};
-}
-
-}  // namespace zoq
-
-#endif

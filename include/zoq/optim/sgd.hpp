@@ -37,21 +37,11 @@ struct sgd {
   };
 
   /// Throws unless the rate is finite and not negative.
-  [[nodiscard]] rule at(const step_facts& facts) const;
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    detail::require_setting(name, "rate", rate);
+    return {static_cast<float>(rate * facts.schedule)};
+  }
 };
 static_assert(optimizer<sgd>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY sgd::rule sgd::at(const step_facts& facts) const {
-  detail::require_setting(name, "rate", rate);
-  return {static_cast<float>(rate * facts.schedule)};
-}
-
-}  // namespace zoq
-
-#endif

@@ -40,21 +40,11 @@ struct sign_descent {
   };
 
   /// Throws unless the rate is finite and not negative.
-  [[nodiscard]] rule at(const step_facts& facts) const;
+  [[nodiscard]] rule at(const step_facts& facts) const {
+    detail::require_setting(name, "rate", rate);
+    return {static_cast<float>(rate * facts.schedule)};
+  }
 };
 static_assert(optimizer<sign_descent>);
 
 }  // namespace zoq
-
-#if ZOQ_BODIES
-
-namespace zoq {
-
-ZOQ_BODY sign_descent::rule sign_descent::at(const step_facts& facts) const {
-  detail::require_setting(name, "rate", rate);
-  return {static_cast<float>(rate * facts.schedule)};
-}
-
-}  // namespace zoq
-
-#endif

@@ -18,36 +18,10 @@ ZOQ_COMPILED bool detail::all_finite(const cpu&, index_t, const float*);
 ZOQ_COMPILED std::vector<float> detail::downloaded(const cpu&, const float*, index_t);
 ZOQ_COMPILED void apply_optimizer(const cpu&, const sgd&, const value_order&, step_facts,
                                   const float*, float*, float*);
-ZOQ_COMPILED void apply_optimizer(const cpu&, const momentum&, const value_order&, step_facts,
-                                  const float*, float*, float*);
-ZOQ_COMPILED void apply_optimizer(const cpu&, const adam&, const value_order&, step_facts,
-                                  const float*, float*, float*);
-ZOQ_COMPILED void apply_optimizer(const cpu&, const adamax&, const value_order&, step_facts,
-                                  const float*, float*, float*);
-ZOQ_COMPILED void apply_optimizer(const cpu&, const normalised&, const value_order&, step_facts,
-                                  const float*, float*, float*);
-ZOQ_COMPILED void apply_optimizer(const cpu&, const polyak&, const value_order&, step_facts,
-                                  const float*, float*, float*);
-ZOQ_COMPILED void apply_optimizer(const cpu&, const adalomo&, const value_order&, step_facts,
-                                  const float*, float*, float*);
-ZOQ_COMPILED void apply_optimizer(const cpu&, const sign_descent&, const value_order&, step_facts,
-                                  const float*, float*, float*);
 ZOQ_COMPILED void apply_optimizer(const cpu&, const any_optimizer&, const value_order&, step_facts,
                                   const float*, float*, float*);
 ZOQ_COMPILED void any_optimizer::apply(const cpu&, const value_order&, const step_facts&,
                                        const float*, float*, float*) const;
-ZOQ_COMPILED bool hizoo::ask(const cpu&, const step_info&, hizoo::state&, std::span<const answer>,
-                             std::vector<query>&) const;
-ZOQ_COMPILED void hizoo::tell(const cpu&, const step_info&, hizoo::state&, std::span<const query>,
-                              std::span<const answer>, gradient&) const;
-ZOQ_COMPILED std::vector<float> hizoo::save(const cpu&, const hizoo::state&) const;
-ZOQ_COMPILED void hizoo::load(const cpu&, std::span<const float>, hizoo::state&) const;
-ZOQ_COMPILED bool svrg::ask(const cpu&, const step_info&, svrg::state&, std::span<const answer>,
-                            std::vector<query>&) const;
-ZOQ_COMPILED void svrg::tell(const cpu&, const step_info&, svrg::state&, std::span<const query>,
-                             std::span<const answer>, gradient&) const;
-ZOQ_COMPILED std::vector<float> svrg::save(const cpu&, const svrg::state&) const;
-ZOQ_COMPILED void svrg::load(const cpu&, std::span<const float>, svrg::state&) const;
 ZOQ_COMPILED bool any_estimator::ask(const cpu&, const step_info&, any_estimator::state&,
                                      std::span<const answer>, std::vector<query>&) const;
 ZOQ_COMPILED void any_estimator::tell(const cpu&, const step_info&, any_estimator::state&,
