@@ -21,7 +21,7 @@ namespace zoq {
 using see_queries = function_ref<void(std::span<const query>)>;
 
 namespace detail {
-/// As below, of so many steps.
+/// for_each_round below, for all estimators: the rounds of so many steps.
 void take_rounds(
     std::uint64_t steps,
     function_ref<bool(const step_info&, std::span<const answer>, std::vector<query>&)> ask,

@@ -111,6 +111,8 @@ class cpu : public detail::host_memory {
   }
 
  private:
+  static const cpu_options& checked(const cpu_options& options);
+
   detail::workers workers_;
   instruction_set kernels_;
   compute products_;
@@ -128,20 +130,14 @@ static_assert(executor<cpu>);
 
 namespace zoq {
 
-namespace detail {
-
-ZOQ_BODY const cpu_options& checked(const cpu_options& options) {
+ZOQ_BODY const cpu_options& cpu::checked(const cpu_options& options) {
   require(options.threads >= 0, "cpu: ", options.threads, " threads");
   require(supports(options.kernels), "cpu: this machine has no ", name_of(options.kernels));
   return options;
 }
 
-}  // namespace detail
-
 ZOQ_BODY cpu::cpu(cpu_options options)
-    : workers_(detail::checked(options).threads),
-      kernels_(options.kernels),
-      products_(options.products) {}
+    : workers_(checked(options).threads), kernels_(options.kernels), products_(options.products) {}
 
 ZOQ_BODY void cpu::attention(const attention_task& task) const {
   detail::answer_attention(workers_, kernels_, task);

@@ -17,6 +17,8 @@ class workers {
  public:
   /// `count` threads; 0: one for each core.
   explicit workers(int count);
+  workers(workers&&) noexcept = default;
+  workers& operator=(workers&&) noexcept = default;
 
   [[nodiscard]] int count() const { return count_; }
 

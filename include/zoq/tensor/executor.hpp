@@ -11,7 +11,9 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <string_view>
+#include <vector>
 
 #include "zoq/core/config.hpp"
 #include "zoq/tensor/buffer.hpp"
@@ -37,6 +39,16 @@ concept executor = requires(const X& x, index_t n, float* here, const float* the
   x.upload(there, n, here);    // n elements, host -> executor's memory
   x.download(there, n, here);  // n elements, executor's memory -> host
 };
+
+namespace detail {
+/// A copy of values [n] on the host.
+template <executor X>
+std::vector<float> downloaded(const X& exec, const float* values, index_t n) {
+  std::vector<float> out(static_cast<std::size_t>(n));
+  exec.download(values, n, out.data());
+  return out;
+}
+}  // namespace detail
 
 /// An executor that does nothing: stands in where a concept is checked below exec/.
 struct any_executor {

@@ -116,14 +116,6 @@ bool all_finite(const X& exec, index_t k, const float* values) {
   return std::isfinite(exec.sum(k, square_of{values}));
 }
 
-/// A copy on the host.
-template <executor X>
-std::vector<float> downloaded(const X& exec, const float* values, index_t n) {
-  std::vector<float> out(static_cast<std::size_t>(n));
-  exec.download(values, n, out.data());
-  return out;
-}
-
 }  // namespace detail
 
 /// Takes the steps of a run, one after another.

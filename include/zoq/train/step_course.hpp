@@ -105,10 +105,7 @@ class step_course {
                                      std::span<const answer>, gradient&)>;
 
   step_course(const value_order& order, const recipe& how, bool on_host);
-  step_course(const step_course&);
   step_course(step_course&&) noexcept;
-  step_course& operator=(const step_course&) = delete;
-  step_course& operator=(step_course&&) = delete;
   ~step_course();
 
   // Asks for losses until the estimator knows enough, and gives its estimate.
@@ -200,7 +197,6 @@ ZOQ_BODY step_course::step_course(const value_order& order, const recipe& how, b
   order_.on_host = on_host;
 }
 
-ZOQ_BODY step_course::step_course(const step_course&) = default;
 ZOQ_BODY step_course::step_course(step_course&&) noexcept = default;
 ZOQ_BODY step_course::~step_course() = default;
 

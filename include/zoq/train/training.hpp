@@ -70,10 +70,7 @@ class training {
   using evaluate_group = function_ref<evaluation(std::span<const query>, std::span<const index_t>)>;
 
   training();
-  training(const training&);
   training(training&&) noexcept;
-  training& operator=(const training&) = delete;
-  training& operator=(training&&) = delete;
   ~training();
 
   void begin(std::span<const example> rows, const train_options& options);
@@ -132,7 +129,6 @@ class training {
 namespace zoq::detail {
 
 ZOQ_BODY training::training() = default;
-ZOQ_BODY training::training(const training&) = default;
 ZOQ_BODY training::training(training&&) noexcept = default;
 ZOQ_BODY training::~training() = default;
 

@@ -160,9 +160,7 @@ void laid_out_view<X, Layout>::move_to(const X& exec, const any_direction& direc
 
 template <executor X, view_layout<X> Layout>
 std::vector<float> laid_out_view<X, Layout>::to_host() const {
-  std::vector<float> out(static_cast<std::size_t>(values_.size()));
-  exec_.download(values_.data(), values_.size(), out.data());
-  return out;
+  return detail::downloaded(exec_, values_.data(), values_.size());
 }
 
 template <executor X, view_layout<X> Layout>
