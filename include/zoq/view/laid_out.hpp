@@ -104,10 +104,12 @@ class laid_out_view {
   [[nodiscard]] std::vector<float> to_host() const;
 
   /// Of a sparse view: the places, with the mask's model and origin, and the values, on the host.
-  [[nodiscard]] delta to_delta() const requires requires(const Layout& l, const X& exec) {
-    l.to_delta(exec, std::vector<float>());
+  /// A template, since clang 14 instantiates the plain member with its class, constraint or not.
+  template <class L = Layout>
+  requires requires(const L& l, const X& exec) { l.to_delta(exec, std::vector<float>()); }
+  [[nodiscard]] delta to_delta() const {
+    return static_cast<const L&>(layout_).to_delta(exec_, to_host());
   }
-  { return layout_.to_delta(exec_, to_host()); }
 
   /// Bytes of the layout, values and branches.
   [[nodiscard]] index_t byte_count() const;

@@ -168,8 +168,8 @@ struct subspace_settings {
     f("dimension", self.dimension);
     f("seed", self.seed);
     std::visit(
-        [&](auto& inner) {
-          for_each_setting(inner, [&](std::string_view one, auto& value) {
+        [&](auto& other) {
+          for_each_setting(other, [&](std::string_view one, auto& value) {
             if (one != "seed") {
               f(one, value);
             } else if constexpr (std::is_same_v<decltype(value), std::uint64_t&>) {
