@@ -132,6 +132,10 @@ TEST_CASE("choose_epsilon: slips are named") {
   CHECK(message_of([&] { choose_epsilon(of(1, 9), {.directions = 0}); }) == wanted);
   CHECK(message_of([&] { choose_epsilon(of(1, 9), {.near = 0}); }) == wanted);
   CHECK(message_of([&] { choose_epsilon(of(1, 9), {.near = 0.1}); }) == wanted);
+  CHECK(message_of([&] { choose_epsilon(of(1, 9), {.smallest = 0.1, .largest = 0.01}); }) ==
+        "choose_epsilon: epsilon between 0.1 and 0.01, wanted 0 < smallest <= largest");
+  CHECK(message_of([&] { choose_epsilon(of(1, 9), {.smallest = 0}); }) ==
+        "choose_epsilon: epsilon between 0 and 0.02, wanted 0 < smallest <= largest");
 }
 
 TEST_CASE("measure_noise: the noise of losses, from pairs alone") {

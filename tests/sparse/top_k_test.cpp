@@ -225,6 +225,8 @@ TEST_CASE("top_k: settings and shapes that make no sense are refused") {
   zoq::top_k_selector selector({.density = 0.5}, 10);
   const std::vector<float> six(6);
   CHECK(message_of([&] { selector.add("w", 2, 4, six); }) == "top_k: w has 6 scores for 2 x 4");
+  CHECK(message_of([&] { selector.add("w", 2, 0, {}); }) == "top_k: w has 0 scores for 2 x 0");
+  CHECK(message_of([&] { selector.add("w", -2, -3, six); }) == "top_k: w has 6 scores for -2 x -3");
   selector.add("w", 2, 3, six);
   CHECK(message_of([&] { selector.add("v", 2, 3, six); }) ==
         "top_k: 12 scores and more, 10 were announced");

@@ -113,6 +113,8 @@ TEST_CASE("health: options that make no sense are refused") {
   CHECK(message_of([] { run_health({.noise = std::nan("")}); }) == "health: the noise is nan");
   CHECK(message_of([] { run_health({.divergence = -1}); }) ==
         "health: divergence is -1, wanted a finite number of at least 0");
+  CHECK(message_of([] { run_health({.least_signal = std::nan("")}); }) ==
+        "health: the least signal is nan, wanted a finite number of at least 0");
   CHECK(message_of([] { run_health({.window = 0}); }) ==
         "health: window and patience must be positive");
 }

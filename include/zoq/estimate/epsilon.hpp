@@ -151,6 +151,9 @@ ZOQ_BODY epsilon_choice choose_epsilon(losses_at_queries losses_at,
                                        const epsilon_options& options) {
   require(options.directions >= 1 && options.near > 0 && options.far > options.near,
           "choose_epsilon: wanted at least one direction and 0 < near < far");
+  require(options.smallest > 0 && options.largest >= options.smallest,
+          "choose_epsilon: epsilon between ", options.smallest, " and ", options.largest,
+          ", wanted 0 < smallest <= largest");
   const double h = options.near;
   const double e = options.far;
   double variance = 0, cubic = 0, slope = 0;

@@ -113,8 +113,9 @@ ZOQ_BODY top_k_selector::top_k_selector(const top_k_options& options, index_t en
 
 ZOQ_BODY void top_k_selector::add(std::string_view tensor, index_t rows, index_t columns,
                                   std::span<const float> scores) {
-  require(static_cast<index_t>(scores.size()) == rows * columns &&
-              rows <= std::numeric_limits<std::int32_t>::max() / columns,
+  constexpr index_t most = std::numeric_limits<std::int32_t>::max();
+  require(rows > 0 && columns > 0 && rows <= most / columns &&
+              static_cast<index_t>(scores.size()) == rows * columns,
           "top_k: ", tensor, " has ", scores.size(), " scores for ", rows, " x ", columns);
   const auto number = static_cast<std::int32_t>(chosen_.tensors.size());
   chosen_.tensors.push_back({std::string(tensor), rows, columns, {}});

@@ -89,6 +89,8 @@ ZOQ_BODY run_health::run_health(const health_options& options) : o_(options) {
   require(std::isfinite(o_.noise) && o_.noise >= 0, "health: the noise is ", o_.noise);
   require(std::isfinite(o_.divergence) && o_.divergence >= 0, "health: divergence is ",
           o_.divergence, ", wanted a finite number of at least 0");
+  require(std::isfinite(o_.least_signal) && o_.least_signal >= 0, "health: the least signal is ",
+          o_.least_signal, ", wanted a finite number of at least 0");
   require(o_.window >= 1 && o_.patience >= 1, "health: window and patience must be positive");
 }
 
