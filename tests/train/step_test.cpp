@@ -346,6 +346,18 @@ TEST_CASE("stepper: clip limits the derivative along every direction, to the bit
   CHECK_FALSE(same_bits(step_of({{5}}, limited), step_of({{5}}, plain)));
 }
 
+TEST_CASE(
+    "clip_derivatives: estimates of two steps, as svrg's, are limited each by its own directions") {
+  zoq::gradient g;
+  g.terms = {{1, 5, nullptr, 3}, {2, -0.25, nullptr, 3}, {3, 7}};
+  zoq::clip_derivatives(g, 2);
+  CHECK(g.terms[0].weight == 1);
+  CHECK(g.terms[1].weight == -0.25);
+  CHECK(g.terms[2].weight == 2);
+  g.terms.clear();
+  zoq::clip_derivatives(g, 2);
+}
+
 TEST_CASE("stepper: clip_norm shortens a longer estimate to this norm, and leaves shorter ones") {
   const auto norm = [](const std::vector<float>& x) {
     double sum = 0;

@@ -65,8 +65,9 @@ bool all_equal(std::span<const answer> answers);
 /// none.
 double loss_difference(std::span<const query> asked, std::span<const answer> answers);
 
-/// Limits the derivative along every direction to +-`most`. A term's weight is its derivative over the
-/// number of terms, in estimates that are means over directions, as spsa's is.
+/// Limits the derivative along every direction to +-`most`. A term's weight is its derivative over the number of
+/// terms of the same step, in estimates that are means over directions, as spsa's is; svrg's is the sum of two, that
+/// of an earlier step and what this one adds. Terms of a step stand together.
 void clip_derivatives(gradient& g, double most);
 
 namespace detail {
@@ -171,9 +172,13 @@ ZOQ_BODY double loss_difference(std::span<const query> asked, std::span<const an
 }
 
 ZOQ_BODY void clip_derivatives(gradient& g, double most) {
-  const double each = most / static_cast<double>(g.terms.size());
-  for (term& t : g.terms) {
-    t.weight = std::fmin(std::fmax(t.weight, -each), each);
+  for (auto first = g.terms.begin(); first != g.terms.end();) {
+    const auto last =
+        std::find_if(first, g.terms.end(), [&](const term& t) { return t.step != first->step; });
+    const double each = most / static_cast<double>(last - first);
+    for (; first != last; ++first) {
+      first->weight = std::fmin(std::fmax(first->weight, -each), each);
+    }
   }
 }
 
