@@ -35,7 +35,7 @@ namespace {
 using zoq::index_t;
 
 // name, model, tied; layers, C, H, K, F, V, context, rope base
-constexpr zoq::llama_shape more_shapes[] = {
+const zoq::llama_shape more_shapes[] = {
     zoq::detail::shape_of("1b", "TinyLlama-1.1B", false, 22, 2048, 32, 4, 5632, 32000, 2048, 1e4),
     zoq::detail::shape_of("tiny", "none", false, 2, 256, 4, 2, 768, 512, 512, 1e4)};
 

@@ -24,10 +24,10 @@ struct llama_shape {
 };
 
 namespace detail {
-constexpr llama_shape shape_of(std::string_view name, std::string_view model, bool tied,
-                               index_t layers, index_t hidden, index_t heads, index_t kv_heads,
-                               index_t feed_forward, index_t vocabulary, index_t context,
-                               double rope_base) {
+inline llama_shape shape_of(std::string_view name, std::string_view model, bool tied,
+                            index_t layers, index_t hidden, index_t heads, index_t kv_heads,
+                            index_t feed_forward, index_t vocabulary, index_t context,
+                            double rope_base) {
   return {name,
           model,
           {layers, hidden, heads, kv_heads, hidden / heads, feed_forward, vocabulary, context,
@@ -37,7 +37,7 @@ constexpr llama_shape shape_of(std::string_view name, std::string_view model, bo
 }  // namespace detail
 
 /// By name. In each: name, model, tied; layers, C, H, K, F, V, context, rope base.
-inline constexpr std::array llama_shapes = {
+inline const std::array llama_shapes = {
     detail::shape_of("135m", "SmolLM2-135M", true, 30, 576, 9, 3, 1536, 49152, 8192, 1e5),
     detail::shape_of("360m", "SmolLM2-360M", true, 32, 960, 15, 5, 2560, 49152, 8192, 1e5),
     detail::shape_of("1.7b", "SmolLM2-1.7B", true, 24, 2048, 32, 32, 8192, 49152, 8192, 1.3e5),
