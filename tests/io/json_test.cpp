@@ -21,6 +21,16 @@ TEST_CASE("json: values come back") {
   CHECK(message_of([&] { zoq::json_member(value, "c", "f"); }) == "f: key \"c\" is missing");
 }
 
+TEST_CASE("json: many objects side by side take time that grows as they do") {
+  std::string rows = "[{}", keys = "{\"0\":{}";
+  for (int i = 1; i < 300000; ++i) {  // by rescanning at each of them: minutes
+    rows += ",{}";
+    keys += ",\"" + std::to_string(i) + "\":{}";
+  }
+  CHECK(parse_json(rows + "]", "f").size() == 300000);
+  CHECK(parse_json(keys + "}", "f").size() == 300000);
+}
+
 TEST_CASE("json: a slip is an error of one line that names source and column") {
   const auto error_of = [](const std::string& text) {
     const std::string message = message_of([&] { return parse_json(text, "f:3"); });

@@ -44,6 +44,7 @@ const std::string& json_string(const nlohmann::json& object, const char* key,
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "zoq/core/error.hpp"
@@ -52,41 +53,78 @@ const std::string& json_string(const nlohmann::json& object, const char* key,
 
 namespace zoq {
 
+namespace detail {
+
+/// Looks at a text before its values are made: nlohmann's own callbacks for that look through all members of
+/// an object again at the end of each of its objects.
+class json_check {
+ public:
+  using value = nlohmann::json;
+
+  json_check(const std::string& source, const json_bounds& bounds)
+      : source_(source), bounds_(bounds) {}
+
+  bool null() { return count(); }
+  bool boolean(bool) { return count(); }
+  bool number_integer(value::number_integer_t) { return count(); }
+  bool number_unsigned(value::number_unsigned_t) { return count(); }
+  bool number_float(value::number_float_t, const value::string_t&) { return count(); }
+  bool string(value::string_t&) { return count(); }
+  bool binary(value::binary_t&) { return count(); }
+  bool start_object(std::size_t) { return open(); }
+  bool start_array(std::size_t) { return open(); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+
+  bool key(value::string_t& name) {
+    const auto [at, is_new] = keys_.back().insert(std::move(name));
+    require(is_new, source_, ": key \"", printable(*at), "\" comes twice");
+    return count();
+  }
+
+  bool parse_error(std::size_t column, const std::string&, const value::exception& e) {
+    if (dynamic_cast<const value::out_of_range*>(&e) != nullptr) {
+      fail(source_, ": broken JSON: a number is beyond what a double holds");
+    }
+    // Its message reads "[...] parse error at line 1, column 5: reason".
+    const std::string_view message = e.what();
+    const std::size_t reason = message.find(": ");
+    fail(source_, ": broken JSON at column ", column,
+         reason == std::string_view::npos ? "" : printable(message.substr(reason)));
+  }
+
+ private:
+  bool count() {
+    require(++values_ <= bounds_.most_values, source_, ": more than ", bounds_.most_values,
+            " values and keys of JSON");
+    return true;
+  }
+  bool open() {
+    keys_.emplace_back();
+    require(static_cast<int>(keys_.size()) <= bounds_.deepest, source_,
+            ": JSON nested deeper than ", bounds_.deepest);
+    return count();
+  }
+  bool close() {
+    keys_.pop_back();
+    return true;
+  }
+
+  const std::string& source_;
+  const json_bounds& bounds_;
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open; arrays have none
+  index_t values_ = 0;
+};
+
+}  // namespace detail
+
 ZOQ_BODY nlohmann::json parse_json(std::string_view text, const std::string& source,
                                    const json_bounds& bounds) {
   const index_t bad = first_invalid_utf8(text);
   require(bad < 0, source, ": invalid UTF-8 at byte ", bad);
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
-  index_t values = 0;
-  const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    using event_type = nlohmann::json::parse_event_t;
-    require(depth <= bounds.deepest, source, ": JSON nested deeper than ", bounds.deepest);
-    if (event != event_type::object_end && event != event_type::array_end) {
-      ++values;
-      require(values <= bounds.most_values, source, ": more than ", bounds.most_values,
-              " values and keys of JSON");
-    }
-    if (event == event_type::object_start) {
-      keys.emplace_back();
-    } else if (event == event_type::object_end) {
-      keys.pop_back();
-    } else if (event == event_type::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      require(keys.back().insert(key).second, source, ": key \"", printable(key), "\" comes twice");
-    }
-    return true;
-  };
-  try {
-    return nlohmann::json::parse(text, check);
-  } catch (const nlohmann::json::parse_error& e) {
-    // Its message reads "[...] parse error at line 1, column 5: reason".
-    const std::string_view message = e.what();
-    const std::size_t reason = message.find(": ");
-    fail(source, ": broken JSON at column ", e.byte,
-         reason == std::string_view::npos ? "" : printable(message.substr(reason)));
-  } catch (const nlohmann::json::out_of_range&) {
-    fail(source, ": broken JSON: a number is beyond what a double holds");
-  }
+  detail::json_check check(source, bounds);
+  nlohmann::json::sax_parse(text, &check);
+  return nlohmann::json::parse(text);
 }
 
 ZOQ_BODY const nlohmann::json& json_member(const nlohmann::json& object, const char* key,
