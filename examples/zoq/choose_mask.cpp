@@ -6,6 +6,7 @@
 #include <zoq/core/hash.hpp>
 #include <zoq/data/row_order.hpp>
 #include <zoq/data/windows.hpp>
+#include <zoq/io/atomic_file.hpp>
 #include <zoq/io/dense_mask_file.hpp>
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
@@ -216,6 +217,10 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
   options.require_used(app, "");
   require_option(delta_file.empty() || score_named(options.score).at_values, "--delta",
                  text("the score ", options.score, " does not look at tuned values"));
+  for (const std::string& file : {out, options.save_scores}) {
+    require_replaceable(file, ".safetensors");
+    require_no_input(file, {common.model, options.source, delta_file});
+  }
   require_option(options.save_scores != out, "--save-scores", out + " is the mask's file");
 
   const interrupt asked;

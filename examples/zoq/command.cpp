@@ -5,8 +5,10 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <system_error>
 #include <zoq/core/settings.hpp>
 #include <zoq/exec/cpu.hpp>
 #include <zoq/io/mapped_file.hpp>
@@ -248,6 +250,12 @@ void require_option(bool right, const char* option, const std::string& message) 
   if (!right) {
     throw CLI::ValidationError(option, message);
   }
+}
+
+void require_replaceable(const std::string& path, std::string_view ending) {
+  std::error_code missing;
+  require(!std::filesystem::exists(path, missing) || path.ends_with(ending), path,
+          ": is there already, and no ", ending, " file");
 }
 
 std::string figures_of(const evaluation& e) {

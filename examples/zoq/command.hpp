@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 #include <zoq/data/encode.hpp>
 #include <zoq/estimate/estimators.hpp>
@@ -137,6 +138,9 @@ index_t peak_rss_bytes();
 
 /// Wrong usage (exit code 2) unless `right`: "--density: 2 is ...".
 void require_option(bool right, const char* option, const std::string& message);
+
+/// Throws where `path` is there and no file of this ending: what is made is not put over something else.
+void require_replaceable(const std::string& path, std::string_view ending);
 
 /// "loss 0.53  812 tokens/s"
 std::string figures_of(const evaluation& e);

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "describe_run.hpp"
 
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <system_error>
 #include <variant>
 #include <zoq/core/hash.hpp>
 #include <zoq/core/settings.hpp>
 #include <zoq/io/mapped_file.hpp>
+
+#include "settings.hpp"
 
 namespace zoq::cli {
 
@@ -47,6 +54,31 @@ void set_epsilon(nlohmann::json& settings, const finetune_options& options, doub
   std::visit([&](auto& one) { one.epsilon = epsilon; }, e);
   settings["epsilon"] = epsilon;
   settings["estimator"] = policy_text(e);
+}
+
+std::string hash_of_values(const zoq::tuned_values& values) {
+  std::map<std::string_view, const named_values*> blocks;  // files have an order of their own
+  for (const named_values& one : values.blocks) {
+    blocks.emplace(one.name, &one);
+  }
+  content_hash h;
+  bool any = false;
+  for (const auto& [name, one] : blocks) {
+    h.add(name).add(std::as_bytes(std::span<const float>(one->values)));
+    any =
+        any || std::any_of(one->values.begin(), one->values.end(), [](float v) { return v != 0; });
+  }
+  return any ? h.hex() : std::string();
+}
+
+void require_first_values(const std::string& path, const nlohmann::json& settings,
+                          const std::string& source) {
+  const auto wanted = setting<std::string>(settings, "first_values", source);
+  std::error_code missing;
+  const bool is_there = std::filesystem::exists(path, missing);
+  require(is_there || wanted.empty(), path, ": is missing: the values that the run began with");
+  require(!is_there || hash_of_values(read_values(path)) == wanted, path,
+          ": not the values that the run began with");
 }
 
 void require_same_settings(const nlohmann::json& asked, const nlohmann::json& found,

@@ -27,6 +27,13 @@ nlohmann::json describe_run(const finetune_options& options, const opened_model&
 /// The epsilon that is used, given or measured.
 void set_epsilon(nlohmann::json& settings, const finetune_options& options, double epsilon);
 
+/// The hash of the values that a run begins with, block by block; empty when all are zero.
+std::string hash_of_values(const zoq::tuned_values& values);
+
+/// Throws, naming the file, unless it holds the values that the run began with: there is none where all were zero.
+void require_first_values(const std::string& path, const nlohmann::json& settings,
+                          const std::string& source);
+
 /// Throws, naming `source` and every setting of `asked` that `found` lacks or has otherwise.
 void require_same_settings(const nlohmann::json& asked, const nlohmann::json& found,
                            const std::string& source);

@@ -59,6 +59,10 @@ class finetuning {
 
   int run() {
     const auto start = std::chrono::steady_clock::now();
+    if (!folder_.resumes()) {
+      require_kept(o_.start_from);
+      require_kept(o_.mask.score.empty() ? o_.mask_from : "");
+    }
     m_.require_finite_weights(exec_);
     const std::string source = folder_ / "trajectory.jsonl";
     settings_ = describe_run(o_, m_, train_, name_of(exec_.products()), variant_of(exec_));
@@ -78,6 +82,10 @@ class finetuning {
     require(!folder_.resumes() || setting<std::string>(earlier_.settings, "mask", source) ==
                                       settings_["mask"].get_ref<const std::string&>(),
             source, ": the run tunes other places than the mask; --force starts again");
+    if (earlier_.settings.contains("first_values")) {
+      settings_["first_values"] = earlier_.settings["first_values"];
+      require_first_values(folder_ / "start.safetensors", settings_, source);
+    }
     auto view = start_.view(exec_);
     require(view.order().size > 0,
             "nothing is tuned: the mask has no places (is the density too small?)");
@@ -108,9 +116,10 @@ class finetuning {
       if (o_.needs_mask()) {
         write_mask(folder_ / "mask.safetensors", start_.places());
       }
-      const std::vector<float> first = view.to_host();
-      if (std::any_of(first.begin(), first.end(), [](float v) { return v != 0; })) {
-        write_values(folder_ / "start.safetensors", start_.now(exec_, view));
+      const zoq::tuned_values first = start_.now(exec_, view);
+      settings_["first_values"] = hash_of_values(first);
+      if (settings_["first_values"] != "") {
+        write_values(folder_ / "start.safetensors", first);
       }
     }
 
@@ -140,6 +149,12 @@ class finetuning {
     require(train_.rows.empty() || out.objective.chosen() == train_.objective.chosen(), o_.data,
             "/", file, ": the rows are of another kind than those of train.jsonl");
     return out;
+  }
+
+  // What the folder's clearing would take away before the run has read all of it, or for good.
+  void require_kept(const std::string& path) const {
+    require(path.empty() || !folder_.holds(path), path,
+            ": lies in the folder that --force begins anew; copy it first");
   }
 
   void announce(index_t tuned) const {

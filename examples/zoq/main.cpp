@@ -3,6 +3,7 @@
 //     zoq finetune --model model.gguf --data DIR --mask fisher:text.txt --out RUN
 //
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -129,9 +130,20 @@ int with_output(int code, const char* name) {
   return say(code == 0 ? 1 : code, name, "standard output cannot be written, or is full");
 }
 
+// Standard input, output and error that came closed would be the first files that are opened, and what is meant for
+// people would be written into these.
+void keep_descriptors() {
+  int opened = 0;
+  while ((opened = ::open("/dev/null", O_RDONLY)) >= 0 && opened <= STDERR_FILENO) {
+  }
+  ::close(opened);
+}
+
 int run_command(int argc, char** argv) {
   // A limit on the size of files is an error like a full disk, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
+  // Who reads our output may leave: a run goes on, and says at its end that it was cut.
+  std::signal(SIGPIPE, SIG_IGN);
   zoq::when_a_file_shrinks(say_shrunk);
   if (argc < 2) {
     print_usage(stderr);
@@ -145,11 +157,11 @@ int run_command(int argc, char** argv) {
   if (std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0 ||
       std::strcmp(argv[1], "help") == 0) {
     print_usage(stdout);
-    return 0;
+    return with_output(0, argv[1]);
   }
   if (std::strcmp(argv[1], "--version") == 0) {
     std::printf("zoq %s\n", ZOQ_VERSION);
-    return 0;
+    return with_output(0, argv[1]);
   }
   std::fprintf(stderr, "zoq: there is no command \"%s\"\n\n", argv[1]);
   print_usage(stderr);
@@ -159,6 +171,7 @@ int run_command(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_descriptors();
   const zoq::cli::processes all(&argc, &argv);
   return zoq::cli::processes::end(run_command(argc, argv));
 }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iostream>
 #include <zoq/exec/serial.hpp>
+#include <zoq/io/atomic_file.hpp>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/model/target.hpp>
 #include <zoq/train/step.hpp>
@@ -10,6 +11,7 @@
 #include <zoq/view/values_file.hpp>
 
 #include "command.hpp"
+#include "describe_run.hpp"
 #include "progress.hpp"
 #include "settings.hpp"
 
@@ -21,6 +23,9 @@ namespace {
 zoq::tuned_values values_at_start(const std::string& run, const nlohmann::json& settings,
                                   const std::string& source) {
   const std::string start = run + "/start.safetensors";
+  if (settings.contains("first_values")) {
+    require_first_values(start, settings, source);
+  }
   if (std::filesystem::exists(start)) {
     return read_values(start);
   }
@@ -60,6 +65,8 @@ int replay(CLI::App& app, const std::function<void()>& parse) {
   app.add_flag("--json", json, "Print one line of JSON");
   parse();
 
+  require_replaceable(out, ".safetensors");
+  require_no_input(out, {run, model});
   const std::string source = run + "/trajectory.jsonl";
   const trajectory record = read_trajectory(source);
   zoq::tuned_values values = values_at_start(run, record.settings, source);

@@ -287,6 +287,7 @@ int report(CLI::App& app, const std::function<void()>& parse) {
   if (out.empty()) {
     out = (std::filesystem::path(folders[0]) / "report.html").string();
   }
+  require_replaceable(out, ".html");
   write_file_atomically(out, page_of(runs));
   if (json) {
     print_json({{"report", out}, {"runs", runs.size()}});

@@ -16,10 +16,13 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <string>
+#include <system_error>
 #include <zoq/core/error.hpp>
 #include <zoq/io/atomic_file.hpp>
 
@@ -72,6 +75,14 @@ class run_folder {
   [[nodiscard]] bool resumes() const { return resumes_; }
 
   [[nodiscard]] std::string operator/(const char* name) const { return path_ + "/" + name; }
+
+  /// True for a file of the run: one that clear() removes.
+  [[nodiscard]] bool holds(const std::string& file) const {
+    std::error_code missing;
+    return std::any_of(std::begin(names), std::end(names), [&](const char* name) {
+      return std::filesystem::equivalent(file, *this / name, missing);
+    });
+  }
 
   /// Removes what an earlier run left, the checkpoint first: what is left of it does not resume. Throws,
   /// naming the file and the cause.

@@ -14,6 +14,7 @@ run_metrics::run_metrics(const std::string& path, std::uint64_t steps,
     : health_(how), file_([&] {
         std::vector<nlohmann::json> kept;
         std::uint64_t last = 0;  // step with a line
+        const std::uint64_t begin = steps - again.size();
         std::size_t number = 0;
         for (nlohmann::json& line : read_lines(path)) {
           const std::string where = text(path, ":", ++number);
@@ -22,10 +23,16 @@ run_metrics::run_metrics(const std::string& path, std::uint64_t steps,
           if (step->get<std::uint64_t>() > steps) {
             continue;  // the trajectory does not hold it
           }
+          if (!line.contains("valid_loss")) {
+            require(step->get<std::uint64_t>() == last + 1, where, ": is of step ", step->dump(),
+                    ", wanted ", last + 1);
+            ++last;
+          }
           read(line, where);
-          last = std::max(last, step->get<std::uint64_t>());
           kept.push_back(std::move(line));
         }
+        require(last >= begin, path, ": holds ", last, " steps, the checkpoint ", begin,
+                "; --force starts again");
         for (const step_figures& f : again) {
           if (f.result.step + 1 > last) {
             kept.push_back(line_of(f));

@@ -43,7 +43,8 @@ struct step_figures {
 class run_metrics {
  public:
   /// Keeps the lines of the first `steps` steps that the file holds, if there is one, adds those that it
-  /// lacks of `again`, and goes on behind them. Throws, naming file and line.
+  /// lacks of `again`, and goes on behind them. Throws, naming file and line, also where it lacks another step:
+  /// which values did best, and whether the run learns, is not known then.
   run_metrics(const std::string& path, std::uint64_t steps, std::span<const step_figures> again,
               const health_options& how);
 

@@ -48,6 +48,7 @@ class tuning_start {
   }
 
   [[nodiscard]] const mask& places() const { return start_.places; }
+  [[nodiscard]] const std::string& model_hash() const { return start_.model_hash; }
 
   /// The view at its start. Keeps a reference to the executor.
   template <executor X>

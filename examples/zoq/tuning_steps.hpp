@@ -9,6 +9,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -16,8 +17,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
+#include <zoq/io/safetensors.hpp>
 #include <zoq/train/checkpoint.hpp>
 #include <zoq/train/health.hpp>
 #include <zoq/train/record.hpp>
@@ -86,6 +89,7 @@ class tuning_steps {
     auto& steps = tuner_.steps();
     run_metrics metrics(run_.folder / "metrics.jsonl", steps.next(), again_,
                         {.noise = run_.noise, .divergence = o.divergence});
+    require_best(metrics);
     nlohmann::json first_line = run_.settings;
     first_line["noise"] = run_.noise;
     trajectory_writer record(run_.folder / "trajectory.jsonl", first_line, recorded);
@@ -162,6 +166,23 @@ class tuning_steps {
     } catch (const error& e) {
       fail(e.what(), "; ", run_.options.out, " holds the values after step ", saved_);
     }
+  }
+
+  // The values that did best are there: or, when a crash came between them and their line, later ones that are
+  // measured again.
+  void require_best(const run_metrics& metrics) const {
+    if (!metrics.best().has_value() || !leads()) {
+      return;
+    }
+    const std::string path = run_.folder / "best.safetensors";
+    require(read_values(path).model_hash == run_.start.model_hash(), path, ": of another model");
+    const std::string& found = safetensors_file::open(path).metadata("steps");
+    std::uint64_t step = 0;
+    const auto end = std::from_chars(found.data(), found.data() + found.size(), step);
+    require(end.ec == std::errc() && end.ptr == found.data() + found.size() &&
+                (step == metrics.best()->step || step > metrics.validated()),
+            path, ": the values of step ", found, ", metrics.jsonl says that those of step ",
+            metrics.best()->step, " did best; --force starts again");
   }
 
   void save() {

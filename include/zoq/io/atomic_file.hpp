@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,13 +42,18 @@ void flush_folder(const std::string& folder, const std::string& path);
 
 }  // namespace detail
 
+/// Throws, naming `path`, when it is one of the `inputs`, or one of the files that are read of a folder among
+/// them (.safetensors, .json, .jsonl): by whatever spelling or link. Empty names are none.
+void require_no_input(const std::string& path, std::initializer_list<std::string_view> inputs);
+
 /// True for the name of a temporary file that was to become the file of name `target`.
 bool is_part_of(std::string_view name, std::string_view target);
 
 class atomic_file {
  public:
   /// Creates the temporary file; `path` stays as it is until commit(). Throws `error`, naming
-  /// `path` and the cause, when the folder is missing or read-only, or `path` is a directory.
+  /// `path` and the cause, when the folder is missing or read-only, or `path` is there and no file: a directory, a
+  /// device, a pipe. A link is replaced by the file, and what it leads to stays as it is.
   explicit atomic_file(std::string path);
 
   atomic_file(const atomic_file&) = delete;
@@ -98,7 +104,9 @@ void write_file_atomically(const std::string& path, std::string_view chars);
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <random>
+#include <system_error>
 #include <utility>
 
 #include "zoq/core/error.hpp"
@@ -139,6 +147,26 @@ ZOQ_BODY void flush_folder(const std::string& folder, const std::string& path) {
 
 }  // namespace detail
 
+ZOQ_BODY void require_no_input(const std::string& path,
+                               std::initializer_list<std::string_view> inputs) {
+  namespace fs = std::filesystem;
+  const fs::path out = path;
+  const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
+  std::error_code missing;
+  const bool is_there = fs::is_regular_file(out, missing);
+  const bool is_model =
+      path.ends_with(".safetensors") || path.ends_with(".json") || path.ends_with(".jsonl");
+  for (const std::string_view input : inputs) {
+    if (input.empty() || !is_there) {
+      continue;
+    }
+    const fs::path in = input;
+    require(!fs::equivalent(out, in, missing) &&
+                !(is_model && fs::is_directory(in, missing) && fs::equivalent(folder, in, missing)),
+            path, ": is read, and cannot be written over");
+  }
+}
+
 ZOQ_BODY bool is_part_of(std::string_view name, std::string_view target) {
   constexpr std::string_view end = ".part";
   if (!name.starts_with(target) || !name.ends_with(end) ||
@@ -152,8 +180,10 @@ ZOQ_BODY bool is_part_of(std::string_view name, std::string_view target) {
 
 ZOQ_BODY atomic_file::atomic_file(std::string path) : path_(std::move(path)) {
   struct stat facts = {};
-  require(::stat(path_.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode), path_,
-          ": is a directory, wanted a file");
+  if (::stat(path_.c_str(), &facts) == 0) {
+    require(!S_ISDIR(facts.st_mode), path_, ": is a directory, wanted a file");
+    require(S_ISREG(facts.st_mode), path_, ": is a device or a pipe, wanted a file");
+  }
   std::random_device source;
   for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
     temporary_ = text(path_, ".", source(), ".part");

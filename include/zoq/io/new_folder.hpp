@@ -51,8 +51,11 @@ ZOQ_BODY new_folder::new_folder(std::string to) : to_(std::move(to)) {
     to_.pop_back();
   }
   std::error_code wrong;
-  require(!std::filesystem::exists(to_) ||
-              (std::filesystem::is_directory(to_) && std::filesystem::is_empty(to_)),
+  const auto there = std::filesystem::symlink_status(to_, wrong);
+  require(!wrong || there.type() == std::filesystem::file_type::not_found, to_,
+          ": cannot look at it: ", wrong.message());
+  require(!std::filesystem::exists(there) ||
+              (std::filesystem::is_directory(to_, wrong) && std::filesystem::is_empty(to_, wrong)),
           to_, ": is there already, wanted a new folder or an empty one");
   std::random_device source;
   for (int attempt = 0; attempt < 100 && path_.empty(); ++attempt) {

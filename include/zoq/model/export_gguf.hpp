@@ -42,13 +42,12 @@ adapter_summary export_gguf_lora(const tuned_model& m, const std::string& to);
 #if ZOQ_BODIES
 
 #include <cstddef>
-#include <filesystem>
 #include <optional>
 #include <span>
-#include <system_error>
 #include <vector>
 
 #include "zoq/core/error.hpp"
+#include "zoq/io/atomic_file.hpp"
 #include "zoq/io/gguf_writer.hpp"
 #include "zoq/model/quantize.hpp"
 #include "zoq/ops/tensors.hpp"
@@ -68,20 +67,13 @@ ZOQ_BODY format_info gguf_format_of(const model_tensor& t, bool touched,
   return touched || now.gguf_type == no_gguf_type ? wanted : now;
 }
 
-/// Not over the model that is read.
-ZOQ_BODY void require_another_file(const tuned_model& m, const std::string& to) {
-  std::error_code missing;
-  require(!std::filesystem::equivalent(m.path(), to, missing), to,
-          ": cannot be written over the model");
-}
-
 }  // namespace detail
 
 ZOQ_BODY export_summary export_gguf(const tuned_model& m, const std::string& to,
                                     std::string_view format, const export_progress& tell) {
   const format_info wanted = format_named(format);
   require(wanted.gguf_type != no_gguf_type, to, ": ", format, " is no format of GGUF files");
-  detail::require_another_file(m, to);
+  require_no_input(to, {m.path(), m.values_path()});
   std::vector<tensor_export> work;
   index_t all = 0, done = 0;
   bool quantises = false;
@@ -120,7 +112,7 @@ ZOQ_BODY adapter_summary export_gguf_lora(const tuned_model& m, const std::strin
           ": a GGUF adapter holds the products of the views lora and lora-b; ",
           m.view().empty() ? "there are no values" : text("the values are of the view ", m.view()),
           ": export the whole model (gguf)");
-  detail::require_another_file(m, to);
+  require_no_input(to, {m.path(), m.values_path()});
   gguf_writer out;
   adapter_summary sum{"lora", 0, 0, 0, 0};
   std::vector<std::vector<float>> turned;  // in GGUF's order of rows; must stay where they are

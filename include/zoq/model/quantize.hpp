@@ -98,12 +98,11 @@ std::vector<tensor_change> quantize_file(
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
-#include <system_error>
 #include <utility>
 
 #include "zoq/core/error.hpp"
+#include "zoq/io/atomic_file.hpp"
 #include "zoq/io/gguf_writer.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/io/model_container.hpp"
@@ -219,8 +218,9 @@ ZOQ_BODY std::vector<tensor_change> quantize_file(
     const std::function<void(index_t done, index_t all)>& tell) {
   const model_file file = open_model_file(from);
   const llama model = llama::from(file);  // its checks, and the roles
-  std::error_code missing;
-  require(!std::filesystem::equivalent(from, to, missing), from, ": cannot be written over itself");
+  for (const std::string& out : {to, options.keep.empty() ? to : kept_path(to)}) {
+    require_no_input(out, {from, options.keep, options.importance});
+  }
   require(options.head.empty() || !model.tied(), from,
           ": the head is tied to the embedding and has no format of its own");
   const std::optional<mask> keep =

@@ -59,6 +59,7 @@ class tuned_model {
   [[nodiscard]] const model_file& file() const { return file_; }          // the model's
   [[nodiscard]] const llama& model() const { return model_; }             // without the values
   [[nodiscard]] const std::string& path() const { return file_.path(); }  // the model's
+  [[nodiscard]] const std::string& values_path() const { return values_path_; }  // empty: none
   /// The view's name: "sparse"; empty without values.
   [[nodiscard]] std::string_view view() const { return view_name_; }
 
@@ -107,6 +108,7 @@ class tuned_model {
   std::unique_ptr<const serial> host_ = std::make_unique<serial>();  // the view keeps its address
   std::optional<laid_out_view<serial, any_layout<serial>>> view_;
   std::string_view view_name_;
+  std::string values_path_;
 };
 
 }  // namespace zoq
@@ -146,6 +148,7 @@ ZOQ_BODY tuned_model::tuned_model(const std::string& path, const std::string& va
     const tuned_values read = read_values(values);
     require_model({{}, read.model_hash, {}}, model_.hash(), values);
     put(read, values);
+    values_path_ = values;
   }
 }
 
