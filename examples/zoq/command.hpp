@@ -6,6 +6,9 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -101,10 +104,20 @@ struct opened_model {
   /// Throws, naming file and place, on a weight that is NaN or infinite. Decodes all weights once.
   template <executor X>
   void require_finite_weights(const X& exec) const {
-    try {
-      require_finite(exec, model.tensors());
-    } catch (const error& e) {
-      fail(path, ": ", e.what());
+    require_finite(exec, model.tensors(), path);
+  }
+
+  /// Leaves the logits of tokens that there are: embeddings may have rows for more, to be of round sizes. Throws,
+  /// naming the file and a weight that is the cause, when one is NaN or infinite.
+  template <executor X>
+  void check_logits(const X& exec, std::vector<float>& logits) const {
+    logits.resize(std::min(logits.size(), static_cast<std::size_t>(words.size())));
+    const auto bad =
+        std::find_if(logits.begin(), logits.end(), [](float l) { return !std::isfinite(l); });
+    if (bad != logits.end()) {
+      require_finite_weights(exec);
+      fail(path, ": the logit of token ", bad - logits.begin(), " is ", *bad,
+           ": weights or tuned values are too large");
     }
   }
 };

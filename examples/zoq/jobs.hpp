@@ -75,6 +75,7 @@ struct score_job {
     const auto count = static_cast<index_t>(tokens.size());
     batch.read(text, count - 1, 0);
     pass.logits(batch, view.branches(), out.logits);
+    m.check_logits(exec, out.logits);
     if (count > 1) {
       batch.clear();
       const index_t again = batch.add(tokens);
@@ -108,6 +109,7 @@ struct generate_job {
     std::vector<float> logits;
     for (;;) {
       pass.extend(next, view.branches(), logits);
+      m.check_logits(exec, logits);
       const std::optional<token_t> chosen = choose(logits);
       if (!chosen.has_value()) {
         return;

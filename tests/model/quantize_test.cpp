@@ -470,9 +470,9 @@ TEST_CASE("quantize_file: refuses what it cannot do, names it, and writes nothin
     std::vector<float> values = weight.decoded();
     values[3 * 32 + 7] = wrong;
     weight = pack("f32", values, 64, 32);
-    const std::string place = "tensor blk.1.ffn_up.weight: the weight at row 3, column 7 is ";
+    const std::string place = "blk.1.ffn_up.weight: the weight at row 3, column 7 is ";
     CHECK(refusal(folder, broken, {.linear = "q4_0"}) ==
-          place + (wrong > 0 ? "1e+09, too large for q4_0" : "nan"));
+          (wrong > 0 ? "tensor " + place + "1e+09, too large for q4_0" : place + "nan"));
   }
 }
 

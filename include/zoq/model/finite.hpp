@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "zoq/core/config.hpp"
@@ -68,6 +69,16 @@ void require_finite(const X& exec, std::span<const model_tensor> tensors) {
         }
       }
     });
+  }
+}
+
+/// The same; messages begin with the model's `path`.
+template <executor X>
+void require_finite(const X& exec, std::span<const model_tensor> tensors, const std::string& path) {
+  try {
+    require_finite(exec, tensors);
+  } catch (const error& e) {
+    fail(path, ": ", e.what());
   }
 }
 

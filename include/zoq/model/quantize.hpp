@@ -102,6 +102,7 @@ std::vector<tensor_change> quantize_file(
 #include <utility>
 
 #include "zoq/core/error.hpp"
+#include "zoq/exec/serial.hpp"
 #include "zoq/io/atomic_file.hpp"
 #include "zoq/io/gguf_writer.hpp"
 #include "zoq/io/mask_file.hpp"
@@ -109,6 +110,7 @@ std::vector<tensor_change> quantize_file(
 #include "zoq/io/model_file.hpp"
 #include "zoq/io/open_model_file.hpp"
 #include "zoq/io/safetensors.hpp"
+#include "zoq/model/finite.hpp"
 #include "zoq/model/llama.hpp"
 #include "zoq/model/requantizer.hpp"
 #include "zoq/view/delta.hpp"
@@ -221,6 +223,8 @@ ZOQ_BODY std::vector<tensor_change> quantize_file(
   for (const std::string& out : {to, options.keep.empty() ? to : kept_path(to)}) {
     require_no_input(out, {from, options.keep, options.importance});
   }
+  require_finite(serial(), model.tensors(),
+                 from);  // what is copied would be the same in the new file
   require(options.head.empty() || !model.tied(), from,
           ": the head is tied to the embedding and has no format of its own");
   const std::optional<mask> keep =

@@ -49,8 +49,8 @@ struct sparse_values {
 class tuned_model {
  public:
   /// The model at `path` with the values of the file `values`, a delta or values of any view; as it is
-  /// when that is empty. Throws as open_model_file, llama::from and read_values do, on values of another
-  /// model, and on a view that changes no weight.
+  /// when that is empty. Throws as open_model_file, llama::from and read_values do, on a weight that is NaN or
+  /// infinite, on values of another model, and on a view that changes no weight. Decodes all weights once.
   explicit tuned_model(const std::string& path, const std::string& values = {});
 
   /// The same of values in memory; `source` begins messages.
@@ -122,6 +122,7 @@ class tuned_model {
 #include "zoq/core/error.hpp"
 #include "zoq/io/mask_file.hpp"
 #include "zoq/io/open_model_file.hpp"
+#include "zoq/model/finite.hpp"
 #include "zoq/model/llama_family.hpp"
 #include "zoq/model/target.hpp"
 #include "zoq/ops/changed_weight.hpp"
@@ -144,6 +145,7 @@ ZOQ_BODY void add_product(const low_rank_product& p, index_t o, index_t columns,
 
 ZOQ_BODY tuned_model::tuned_model(const std::string& path, const std::string& values)
     : file_(open_model_file(path)), model_(llama::from(file_)) {
+  require_finite(*host_, model_.tensors(), path);
   if (!values.empty()) {
     const tuned_values read = read_values(values);
     require_model({{}, read.model_hash, {}}, model_.hash(), values);
@@ -155,6 +157,7 @@ ZOQ_BODY tuned_model::tuned_model(const std::string& path, const std::string& va
 ZOQ_BODY tuned_model::tuned_model(const model_file& file, const tuned_values& values,
                                   const std::string& source)
     : file_(file), model_(llama::from(file)) {
+  require_finite(*host_, model_.tensors(), file.path());
   put(values, source);
 }
 

@@ -210,7 +210,7 @@ ZOQ_BODY std::string metadata_or_nothing(const safetensors_file& file, const std
 
 /// Memory is asked for by a view's settings, so these must not be beyond what the file holds.
 ZOQ_BODY void require_small(const any_view& how, const safetensors_file& file) {
-  constexpr index_t always = 1 << 16;
+  constexpr index_t always = 1 << 12;
   const auto bytes = static_cast<index_t>(file.file().bytes().size());
   const index_t most = std::max(always, bytes / static_cast<index_t>(sizeof(float)));
   std::visit(
