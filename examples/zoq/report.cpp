@@ -152,6 +152,9 @@ std::string map_of(const std::string& title, const run_history& run, int colour,
     column = columns.size();
     columns.push_back(l == no_layer ? "-" : std::to_string(l));
   }
+  if (rows.size() * columns.size() > 100'000) {
+    return "";  // no network that anybody draws: a page of gigabytes
+  }
   std::vector cells(rows.size(), std::vector<std::optional<heat_cell>>(columns.size()));
   for (const run_tensor& t : run.tensors) {
     const auto row = std::find(rows.begin(), rows.end(), row_name(t)) - rows.begin();

@@ -104,8 +104,8 @@ TEST_CASE("jsonl: choices and answers") {
         "train.jsonl:1: \"answer\" is of type number, wanted a whole number");
   CHECK(choice_error(R"(["a", "b"])", "\"b\"") ==
         "train.jsonl:1: \"answer\" is of type string, wanted a whole number");
-  CHECK(choice_error(R"(["a"])", "0") == "train.jsonl:1: 1 choices, wanted 2 or more");
-  CHECK(choice_error(R"([])", "0") == "train.jsonl:1: 0 choices, wanted 2 or more");
+  CHECK(choice_error(R"(["a"])", "0") == "train.jsonl:1: 1 choices, wanted 2 to 4096");
+  CHECK(choice_error(R"([])", "0") == "train.jsonl:1: 0 choices, wanted 2 to 4096");
   CHECK(choice_error(R"(["a", "b", "a"])", "0") == "train.jsonl:1: choice 2 comes twice: \"a\"");
   CHECK(choice_error(R"(["a", ""])", "0") == "train.jsonl:1: choice 1 is empty");
   CHECK(choice_error(R"(["a", 2])", "0") ==

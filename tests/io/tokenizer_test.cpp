@@ -174,6 +174,31 @@ TEST_CASE(
   CHECK(tokens.decode(ids{start, 'x', tool}) == "<|im_start|>x<tool>");
 }
 
+TEST_CASE(
+    "tokenizer: of many special tokens those that occur are found, in time that grows as the text "
+    "does") {
+  tiny_vocabulary v;
+  std::vector<std::string> specials;
+  for (std::size_t n = 2; n <= 2000; ++n) {  // each the beginning of the next
+    specials.push_back(std::string(n, 'a'));
+  }
+  for (int n = 0; n < 14000; ++n) {
+    specials.push_back("b" + std::to_string(n) + "c");
+  }
+  std::vector<token_t> id;
+  for (const std::string& s : specials) {
+    id.push_back(v.special(s, 4));
+  }
+  const tokenizer tokens = made_of(v);
+  CHECK(tokens.encode(std::string(20001, 'a')) == [&] {
+    ids wanted(10, id[1998]);
+    wanted.push_back('a');
+    return wanted;
+  }());
+  CHECK(tokens.encode("xaaab17cb1cb170") ==
+        ids{'x', id[1], id[1999 + 17], id[1999 + 1], 'b', '1', '7', '0'});
+}
+
 TEST_CASE("tokenizer: encode_sequence adds what the file asks for") {
   tiny_vocabulary v;
   const token_t bos = v.special("<s>", 3);

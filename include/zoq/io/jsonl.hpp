@@ -23,10 +23,12 @@
 
 namespace zoq {
 
+inline constexpr index_t most_choices = 4096;  // of a row: a step holds all of them at once
+
 /// Which of the choices goes on after the prompt?
 struct choice_row {
   std::string prompt;                // not empty
-  std::vector<std::string> choices;  // 2 or more, all different, none empty
+  std::vector<std::string> choices;  // 2 to most_choices, all different, none empty
   index_t answer = 0;                // the number of the right one, from 0
 };
 
@@ -110,7 +112,8 @@ ZOQ_BODY choice_row read_choice_row(const nlohmann::json& row, const std::string
     out.choices.push_back(s);
   }
   const auto count = static_cast<index_t>(out.choices.size());
-  require(count >= 2, where, ": ", count, " choices, wanted 2 or more");
+  require(count >= 2 && count <= most_choices, where, ": ", count, " choices, wanted 2 to ",
+          most_choices);
   const nlohmann::json& answer = json_member(row, "answer", where);
   require(answer.is_number_integer(), where, ": \"answer\" is of type ", answer.type_name(),
           ", wanted a whole number");

@@ -94,10 +94,13 @@ class tokenizer {
   // Cuts the text at the special tokens: for the longest special token at all its places, then for
   // the next in what is left, and so on.
   [[nodiscard]] std::vector<fragment> fragments(std::string_view text, special mode) const;
+  // Which of specials_ occur in a text. Cost: its length times that of the longest match, times log n.
+  [[nodiscard]] std::vector<bool> occurring(std::string_view text) const;
 
   pre_tokenizer pre_;
   std::vector<std::string> pieces_;  // [V], bytes
   std::vector<special_token> specials_;
+  std::vector<std::size_t> by_text_;   // numbers of specials_, by their texts
   std::unique_ptr<byte_pairs> pairs_;  // null only when moved from
   token_t bos_ = -1;
   token_t eos_ = -1;
@@ -110,9 +113,9 @@ class tokenizer {
 #if ZOQ_BODIES
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <unordered_map>
 #include <utility>
 
@@ -304,18 +307,41 @@ ZOQ_BODY void tokenizer::read_tokens(const model_file& file,
   // The longest first: "<a><b>" is found before "<a>".
   std::stable_sort(specials_.begin(), specials_.end(),
                    [](const auto& a, const auto& b) { return a.text.size() > b.text.size(); });
+  by_text_.resize(specials_.size());
+  std::iota(by_text_.begin(), by_text_.end(), std::size_t{0});
+  std::sort(by_text_.begin(), by_text_.end(),
+            [&](std::size_t a, std::size_t b) { return specials_[a].text < specials_[b].text; });
+}
+
+ZOQ_BODY std::vector<bool> tokenizer::occurring(std::string_view text) const {
+  std::vector<bool> out(specials_.size());
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    auto first = by_text_.begin(),
+         last = by_text_.end();  // those that begin as the text does from here
+    for (std::size_t depth = 0; at + depth < text.size() && first != last; ++depth) {
+      const char c = text[at + depth];
+      const auto letter = [&](std::size_t number) {  // shorter ones come first
+        const std::string& s = specials_[number].text;
+        return depth < s.size() ? static_cast<int>(static_cast<unsigned char>(s[depth])) : -1;
+      };
+      const int wanted = static_cast<unsigned char>(c);
+      first = std::partition_point(first, last, [&](std::size_t n) { return letter(n) < wanted; });
+      last = std::partition_point(first, last, [&](std::size_t n) { return letter(n) <= wanted; });
+      if (first != last && specials_[*first].text.size() == depth + 1) {
+        out[*first] = true;
+      }
+    }
+  }
+  return out;
 }
 
 ZOQ_BODY std::vector<tokenizer::fragment> tokenizer::fragments(std::string_view text,
                                                                special mode) const {
   std::vector<fragment> out = {{text}};
-  std::array<bool, 256> has{};  // most special tokens begin as no text does
-  for (const char c : text) {
-    has[static_cast<unsigned char>(c)] = true;
-  }
-  for (const special_token& s : specials_) {
-    if ((!s.always && mode == special::plain) || !has[static_cast<unsigned char>(s.text[0])] ||
-        text.find(s.text) == std::string_view::npos) {
+  const std::vector<bool> occurs = occurring(text);
+  for (std::size_t i = 0; i < specials_.size(); ++i) {
+    const special_token& s = specials_[i];
+    if (!occurs[i] || (!s.always && mode == special::plain)) {
       continue;
     }
     std::vector<fragment> finer;
