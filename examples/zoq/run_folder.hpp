@@ -109,7 +109,7 @@ class run_folder {
     for (const auto& entry : std::filesystem::directory_iterator(path_, ignored)) {
       const std::string found = entry.path().filename().string();
       for (const char* name : names) {
-        if (is_part_of(found, name)) {
+        if (is_part_of(found, name) || is_part_of(found, "report.html")) {
           remove(entry.path().string());
         }
       }

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -171,6 +172,15 @@ TEST_CASE("trajectory: a loss that is no number is not written") {
           out.append(0, std::vector<answer>{{1}, {std::nan("")}});
         }) == "trajectory: a loss of step 0 is nan");
   CHECK(contents(folder / "t") == before);
+}
+
+TEST_CASE("line_file: a file that was removed meanwhile is an error, not lines for nobody") {
+  const temporary_folder folder;
+  const std::string path = folder / "t";
+  const zoq::line_file out(path);
+  out.flush();
+  std::filesystem::remove(path);
+  CHECK(message_of([&] { out.flush(); }) == path + ": was removed while it was written");
 }
 
 TEST_CASE("line_file: a folder that is not there is named") {

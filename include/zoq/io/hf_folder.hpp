@@ -67,14 +67,15 @@ namespace zoq {
 
 namespace detail {
 
-// Tokenizers nest further than rows of data, and hold more: two values for each token, and up to three
+// Hugging Face's files nest further than rows of data. A tokenizer holds two values for each token, and up to three
 // for each merge.
-inline constexpr json_bounds hf_bounds = {.deepest = 16, .most_values = 1 << 22};
+inline constexpr json_bounds hf_bounds = {.deepest = 16, .most_values = 1 << 20};
+inline constexpr json_bounds hf_tokenizer_bounds = {.deepest = 16, .most_values = 1 << 22};
 
 ZOQ_BODY nlohmann::json read_hf_json(const std::string& path) {
   const mapped_file file(path);
   return parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, path,
-                    hf_bounds);
+                    path.ends_with("/tokenizer.json") ? hf_tokenizer_bounds : hf_bounds);
 }
 
 /// The safetensors files of a folder. With an index, every tensor must lie where it says.

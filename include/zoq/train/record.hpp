@@ -40,7 +40,7 @@ class line_file {
   /// it: the file then ends as before, or in a part of a line, which readers leave out.
   void append(const nlohmann::json& line);
 
-  /// Brings all lines to the disk. Throws, naming the file and the cause.
+  /// Brings all lines to the disk. Throws, naming the file and the cause, also when it was removed.
   void flush() const;
 
  private:
@@ -81,6 +81,7 @@ class trajectory_writer {
 #if ZOQ_BODIES
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -149,6 +150,9 @@ ZOQ_BODY void line_file::append(const nlohmann::json& line) {
 ZOQ_BODY void line_file::flush() const {
   const bool done = detail::flush(descriptor_);  // before errno is read
   require(done, path_, ": cannot be flushed: ", std::strerror(errno));
+  struct stat facts = {};
+  require(::fstat(descriptor_, &facts) == 0 && facts.st_nlink > 0, path_,
+          ": was removed while it was written");
 }
 
 ZOQ_BODY void for_each_line(const std::string& path,
