@@ -150,7 +150,7 @@ TEST_CASE("files: the values that a run began with, to go on and to replay") {
   const tuning_workshop w;
   REQUIRE(run(w.finetune("from")).code == 0);
   const std::string start = (w.folder / "from") + "/delta.safetensors";
-  const arguments more = {"--mask", start, "--steps", "4"};
+  const arguments more = {"--start", start, "--steps", "4"};
   REQUIRE(run(w.finetune("run", more)).code == 0);
   const std::string replayed = w.folder / "replayed.safetensors";
   const arguments replay = {"replay", "--run", w.folder / "run", "--out", replayed};
@@ -172,7 +172,7 @@ TEST_CASE("files: the values that a run began with, to go on and to replay") {
   put(first, kept);
   CHECK(run(again).code == 0);
 
-  arguments over = w.finetune("from", {"--mask", start, "--force"});
+  arguments over = w.finetune("from", {"--start", start, "--force"});
   const std::string before = contents(start);
   refused(over, "lies in the folder that --force begins anew");
   CHECK(contents(start) == before);
