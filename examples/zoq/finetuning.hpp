@@ -117,8 +117,9 @@ class finetuning {
         write_mask(folder_ / "mask.safetensors", start_.places());
       }
       const zoq::tuned_values first = start_.now(exec_, view);
-      settings_["first_values"] = hash_of_values(first);
-      if (settings_["first_values"] != "") {
+      const std::string hash = hash_of_values(first);
+      settings_["first_values"] = hash;
+      if (!hash.empty()) {
         write_values(folder_ / "start.safetensors", first);
       }
     }

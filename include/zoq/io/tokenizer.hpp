@@ -316,8 +316,8 @@ ZOQ_BODY void tokenizer::read_tokens(const model_file& file,
 ZOQ_BODY std::vector<bool> tokenizer::occurring(std::string_view text) const {
   std::vector<bool> out(specials_.size());
   for (std::size_t at = 0; at < text.size(); ++at) {
-    auto first = by_text_.begin(),
-         last = by_text_.end();  // those that begin as the text does from here
+    // Those that begin as the text does from here, so far as was looked.
+    auto first = by_text_.begin(), last = by_text_.end();
     for (std::size_t depth = 0; at + depth < text.size() && first != last; ++depth) {
       const char c = text[at + depth];
       const auto letter = [&](std::size_t number) {  // shorter ones come first

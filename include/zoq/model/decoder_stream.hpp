@@ -52,9 +52,8 @@ class decoder_stream {
 
   /// The normed stream at the rows that are read: [branches * Q, C], valid until the next run. The
   /// batch has the branches' leading rows. With `kept`, a place for every layer's keys and values, rows
-  /// before `first` are those of earlier runs and no longer in the stream; of one
-  /// branch then. Throws on tokens outside the
-  /// vocabulary and sequences beyond the context.
+  /// before `first` are those of earlier runs and no longer in the stream; of one branch then. Throws on
+  /// tokens outside the vocabulary and sequences beyond the context.
   matrix run(const packing& batch, const branch_parts& branches,
              std::span<const keys_and_values> kept = {}, index_t first = 0);
 
