@@ -2,11 +2,13 @@
 #include "choose_mask.hpp"
 
 #include <iostream>
+#include <limits>
 #include <map>
 #include <zoq/core/hash.hpp>
 #include <zoq/data/row_order.hpp>
 #include <zoq/data/windows.hpp>
 #include <zoq/io/atomic_file.hpp>
+#include <zoq/io/byte_reader.hpp>
 #include <zoq/io/dense_mask_file.hpp>
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
@@ -16,6 +18,7 @@
 #include "interrupt.hpp"
 #include "jobs.hpp"
 #include "on_device.hpp"
+#include "option_checks.hpp"
 #include "progress.hpp"
 
 namespace zoq::cli {
@@ -34,8 +37,8 @@ std::vector<std::vector<token_t>> windows_of(const model_options& common, const 
     fail(options.source, ": ", e.what());
   }
   if (static_cast<index_t>(first.size()) < samples) {
-    std::cerr << "zoq: " << options.source << " has only " << first.size() << " windows of "
-              << options.length << " tokens, " << samples << " were asked for\n";
+    std::cerr << "zoq: " << printable(options.source, 2000) << " has only " << first.size()
+              << " windows of " << options.length << " tokens, " << samples << " were asked for\n";
   }
   require(options.length <= m.model.config().context, "windows of ", options.length,
           " tokens are longer than the model's context of ", m.model.config().context);
@@ -62,6 +65,7 @@ void mask_options::add_to(CLI::App& app, const char* samples_name, const char* l
   samples_option = samples_name;
   length_option = length_name;
   app.add_option("--density", density, "Share of the weights of linear layers that is tuned")
+      ->check(real_number(0, 1))
       ->capture_default_str();
   app.add_option("--scope", scope, "Take that share of each matrix, or of all weights together")
       ->check(CLI::IsMember({"matrix", "global"}))
@@ -71,16 +75,17 @@ void mask_options::add_to(CLI::App& app, const char* samples_name, const char* l
          samples_name, samples,
          "Windows of text, or rows, that the score sees; 0: 48, and 4 where each costs forwards "
          "for every matrix")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
   app.add_option(length_name, length, "Tokens of each window")
-      ->check(CLI::Range(index_t{2}, index_t{1} << 20))
+      ->check(whole_number(2, 1 << 20))
       ->capture_default_str();
 }
 
 void mask_options::validate() const {
-  require_option(density > 0 && density <= 1, "--density",
+  require_option(density > 0, "--density",
                  text("wanted a number above 0 and at most 1, found ", density));
+  require_utf8("--score-settings", settings);  // a mask's file tells them
   if (score.empty()) {
     return;
   }
@@ -197,9 +202,9 @@ int make_mask(CLI::App& app, const std::function<void()>& parse) {
       ->capture_default_str();
   options.add_to(app, "--samples", "--length");
   app.add_option("--seed", options.seed, "Chooses windows, and random masks")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0, std::numeric_limits<seed_t>::max()))
       ->capture_default_str();
-  app.add_option("--out", out, "The mask, a safetensors file")->required();
+  app.add_option("--out", out, "The mask, a safetensors file")->required()->check(not_empty());
   app.add_option(
          "--form", form,
          "zoq's own, or for other tools: a boolean for every weight, under the names of GGUF or of "

@@ -14,7 +14,10 @@
 #include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/io/open_model_file.hpp>
+#include <zoq/io/utf8.hpp>
 #include <zoq/view/delta.hpp>
+
+#include "option_checks.hpp"
 
 namespace zoq::cli {
 
@@ -59,7 +62,7 @@ void add_executor_options(CLI::App& app, std::string& compute, std::string& kern
       ->check(CLI::IsMember(kernel_names()))
       ->capture_default_str();
   app.add_option("--threads", threads, "Threads; 0: one for each core")
-      ->check(CLI::Range(0, 4096))
+      ->check(whole_number(0, 4096))
       ->capture_default_str();
 }
 
@@ -69,7 +72,7 @@ void add_estimator_options(CLI::App& app, std::string& estimator, std::optional<
       ->capture_default_str();
   app.add_option("--probes", probes,
                  "Directions of each step; by default as the estimator has them")
-      ->check(CLI::Range(1, 1 << 16));
+      ->check(whole_number(1, 1 << 16));
 }
 
 any_estimator::list estimator_option(const std::string& estimator, std::optional<int> probes) {
@@ -106,8 +109,8 @@ std::optional<double> epsilon_given(const std::string& epsilon, const std::strin
   } catch (const std::exception&) {
     used = 0;
   }
-  require_option(used == epsilon.size() && std::isfinite(value) && value > 0, "--epsilon",
-                 "wanted a positive number or auto, found \"" + epsilon + "\"");
+  require_option(used == epsilon.size() && value > 0 && value <= 1e30, "--epsilon",
+                 "wanted a positive number up to 1e30 or auto, found \"" + epsilon + "\"");
   return value;
 }
 
@@ -144,7 +147,8 @@ index_t bytes_option(const char* option, const std::string& given) {
 void model_options::add_to(CLI::App& app) {
   app.add_option("--model", model,
                  "The model: a GGUF file, a Hugging Face folder, or what quantize wrote")
-      ->required();
+      ->required()
+      ->check(not_empty());
   app.add_option("--device", device, "Where the model runs")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
@@ -169,8 +173,17 @@ void model_options::validate() const {
 
 opened_model::opened_model(const std::string& name) : opened_model(open_model_file(name)) {}
 
+namespace {
+const model_file& with_tokenizer(const model_file& file) {
+  require(file.has("tokenizer.ggml.model"), file.path(),
+          is_folder_at(file.path()) ? "/tokenizer.json: there is no such file"
+                                    : ": has no tokenizer (metadata tokenizer.ggml.model)");
+  return file;
+}
+}  // namespace
+
 opened_model::opened_model(const model_file& file)
-    : path(file.path()), model(llama::from(file)), words(file) {
+    : path(file.path()), model(llama::from(file)), words(with_tokenizer(file)) {
   require(words.size() <= model.config().vocabulary, file.path(), ": the tokenizer has ",
           words.size(), " tokens, the embedding ", model.config().vocabulary, " rows");
 }
@@ -256,6 +269,11 @@ void require_replaceable(const std::string& path, std::string_view ending) {
   std::error_code missing;
   require(!std::filesystem::exists(path, missing) || path.ends_with(ending), path,
           ": is there already, and no ", ending, " file");
+}
+
+void require_utf8(const char* option, const std::string& given) {
+  const index_t bad = first_invalid_utf8(given);
+  require_option(bad < 0, option, text("invalid UTF-8 at byte ", bad));
 }
 
 std::string figures_of(const evaluation& e) {

@@ -66,8 +66,21 @@ auto from_option(const char* option, const Make& make) {
   }
 }
 
+/// What `make` returns; the message of an error begins with the name of the file, or of the option with its text.
+template <class Make>
+auto from_source(const std::string& source, const Make& make) {
+  try {
+    return make();
+  } catch (const error& e) {
+    if (source.empty() || std::string_view(e.what()).starts_with(source)) {
+      throw;
+    }
+    fail(source, ": ", e.what());
+  }
+}
+
 /// What --epsilon or the text of --estimator says: a length, or nothing for "auto". Wrong usage when it is
-/// no positive number, and when both say one.
+/// no positive number up to 1e30, and when both say one.
 std::optional<double> epsilon_given(const std::string& epsilon, const std::string& estimator);
 
 /// "268435456", "256MiB", "5GiB", "200 MB", "1.5GB": a number, then B or k, M, G, T with B or iB. Wrong usage
@@ -154,6 +167,9 @@ void require_option(bool right, const char* option, const std::string& message);
 
 /// Throws where `path` is there and no file of this ending: what is made is not put over something else.
 void require_replaceable(const std::string& path, std::string_view ending);
+
+/// The same unless a text is UTF-8, for those that files of JSON tell.
+void require_utf8(const char* option, const std::string& given);
 
 /// "loss 0.53  812 tokens/s"
 std::string figures_of(const evaluation& e);

@@ -186,6 +186,8 @@ std::string chart(const chart_axes& axes, std::span<const series> all) {
       std::erase_if(one.points, [](const auto& p) { return !(p.second > 0); });
     }
     for (auto& [x, y] : one.points) {
+      x = std::clamp(x, -1e300, 1e300);  // a range of them is a number yet
+      y = std::clamp(y, -1e300, 1e300);
       y = axes.logarithmic ? std::log10(y) : y;
       f.x.note(x);
       f.y.note(y);

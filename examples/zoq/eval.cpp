@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
 #include <iostream>
+#include <zoq/io/mapped_file.hpp>
 
 #include "command.hpp"
 #include "interrupt.hpp"
 #include "jobs.hpp"
 #include "on_device.hpp"
+#include "option_checks.hpp"
 #include "progress.hpp"
 
 namespace zoq::cli {
@@ -17,10 +18,11 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
   index_t batch_size = 64;
   common.add_to(app);
   app.add_option("--data", data, "Rows, a file of JSON lines or a folder with test.jsonl")
-      ->required();
+      ->required()
+      ->check(not_empty());
   app.add_option("--delta", delta_file, "Tuned values to put on the model");
   app.add_option("--batch-size", batch_size, "Rows that go through the model together")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   objective.add_to(app);
   parse();
@@ -28,7 +30,7 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
 
   const interrupt asked;
   const opened_model m(common.model);
-  if (std::filesystem::is_directory(data)) {
+  if (is_folder_at(data)) {
     data += "/test.jsonl";
   }
   task_rows task = read_task(data, m, common.mode(), objective);
@@ -38,8 +40,8 @@ int eval(CLI::App& app, const std::function<void()>& parse) {
     bar.show(so_far.rows, figures_of(so_far));
     return interrupt::signal() == 0;
   };
-  const evaluation sum =
-      on_device(common, eval_job{m, values, task.objective, task.rows, data, batch_size, tell});
+  const evaluation sum = on_device(
+      common, eval_job{m, values, task.objective, task.rows, data, batch_size, tell, delta_file});
   bar.finish();
   interrupt::check("stopped");
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
+#include <zoq/io/mapped_file.hpp>
 #include <zoq/model/export_folder.hpp>
 #include <zoq/model/export_gguf.hpp>
 #include <zoq/model/export_peft.hpp>
@@ -10,6 +10,7 @@
 
 #include "command.hpp"
 #include "interrupt.hpp"
+#include "option_checks.hpp"
 #include "progress.hpp"
 
 namespace zoq::cli {
@@ -75,7 +76,8 @@ int export_model(CLI::App& app, const std::function<void()>& parse) {
   export_options o;
   app.add_option("--model", o.model,
                  "The model: a GGUF file, a Hugging Face folder, or what quantize wrote")
-      ->required();
+      ->required()
+      ->check(not_empty());
   app.add_option("--delta", o.delta, "The tuned values; without them the model as it is");
   app.add_option(
          "--to", o.to,
@@ -83,7 +85,9 @@ int export_model(CLI::App& app, const std::function<void()>& parse) {
          "Hugging Face folder; peft: an adapter of PEFT, SHiRA or LoRA")
       ->required()
       ->check(CLI::IsMember({"gguf", "gguf-lora", "safetensors", "peft"}));
-  app.add_option("--out", o.out, "The file, or the folder, to write")->required();
+  app.add_option("--out", o.out, "The file, or the folder, to write")
+      ->required()
+      ->check(not_empty());
   auto* format =
       app.add_option("--format", o.format,
                      "gguf: the format of the tensors that values change; safetensors: of all")
@@ -102,7 +106,7 @@ int export_model(CLI::App& app, const std::function<void()>& parse) {
                  "is for --to safetensors");
   require_option(whole || !o.delta.empty(), "--delta", "--to " + o.to + " needs it");
   const index_t shard_bytes = bytes_option("--shard-size", o.shard_size);
-  require(o.is_folder() || o.force || !std::filesystem::exists(o.out), o.out,
+  require(o.is_folder() || o.force || !exists_at(o.out), o.out,
           ": is there already; --force replaces it");
 
   const interrupt asked;

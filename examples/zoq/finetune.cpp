@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "finetuning.hpp"
 
-#include <cmath>
-#include <filesystem>
+#include <limits>
 #include <zoq/core/settings.hpp>
 #include <zoq/estimate/rounds.hpp>
+#include <zoq/io/mapped_file.hpp>
 #include <zoq/score/scores.hpp>
 
 #include "interrupt.hpp"
 #include "on_device.hpp"
+#include "option_checks.hpp"
 #include "policy_trial.hpp"
 
 namespace zoq::cli {
@@ -17,7 +18,8 @@ void finetune_options::add_to(CLI::App& app) {
   common.compute = "auto";
   common.add_to(app);
   app.add_option("--data", data, "A folder with train.jsonl, valid.jsonl and test.jsonl")
-      ->required();
+      ->required()
+      ->check(not_empty());
   app.add_option("--view", view, "What is tuned: a name, or name:setting=value,... (zoq policies)")
       ->capture_default_str();
   app.add_option(
@@ -36,48 +38,49 @@ void finetune_options::add_to(CLI::App& app) {
   app.add_option("--epsilon", epsilon, "Length of a probe, or auto: from measured noise and bias")
       ->capture_default_str();
   app.add_option("--clip", clip, "Limit of the derivative along a direction; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(real_number(0))
       ->capture_default_str();
   app.add_option("--clip-norm", clip_norm, "Limit of the norm of an estimate; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(real_number(0))
       ->capture_default_str();
   app.add_option("--optimizer", optimizer, "What a gradient does to the values (zoq policies)")
       ->capture_default_str();
   app.add_option("--learning-rate", learning_rate,
-                 "Step length on the gradient; by default as the optimizer has it");
+                 "Step length on the gradient; by default as the optimizer has it")
+      ->check(real_number(0));
   app.add_option("--schedule", schedule, "How the rate goes on over the steps (zoq policies)")
       ->capture_default_str();
   objective.add_to(app);
   app.add_option("--batch-size", batch_size, "Rows of each step")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1, 1 << 20))  // each is a number in memory, also of fewer rows
       ->capture_default_str();
   app.add_option("--row-order", row_order,
                  "stratified: every batch has each answer in its share of the rows")
       ->check(CLI::IsMember({"stratified", "shuffled"}))
       ->capture_default_str();
   app.add_option("--steps", steps, "Steps of the run")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   app.add_option("--eval-every", eval_every, "Steps between measurements on valid rows; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
   app.add_option("--eval-rows", eval_rows,
                  "Rows of test (and of valid) that are measured at most; 0: no measurement on "
                  "test, all of valid")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
   app.add_option(
          "--divergence", divergence,
          "Stop when the running loss stays above this many times that of the start; 0: never")
-      ->check(CLI::NonNegativeNumber)
+      ->check(real_number(0))
       ->capture_default_str();
   app.add_option("--checkpoint-every", checkpoint_every, "Steps between checkpoints")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   app.add_option("--seed", seed, "Fixes every random choice")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0, std::numeric_limits<seed_t>::max()))
       ->capture_default_str();
-  app.add_option("--out", out, "The folder of the run")->required();
+  app.add_option("--out", out, "The folder of the run")->required()->check(not_empty());
   auto* flag =
       app.add_flag("--resume", resume, "Go on with the run in the folder, if there is one");
   app.add_flag("--force", force, "Replace the run in the folder")->excludes(flag);
@@ -153,12 +156,9 @@ void finetune_options::require_together() const {
 }
 
 void finetune_options::validate(const CLI::App& app) {
-  const double rate = learning_rate.value_or(0);
-  require_option(std::isfinite(rate) && rate >= 0, "--learning-rate",
-                 text("wanted a finite number of at least 0, found ", rate));
-  require_option(std::isfinite(divergence), "--divergence",
-                 text("wanted a finite number of at least 0, found ", divergence));
   common.validate();
+  require_utf8("--prompt-text", prompt_text);  // both are in the record of the run
+  require_utf8("--exclude", exclude);
   mask.seed = seed;
   if (mask.read(mask_from) && mask.source.empty() && mask.score.ends_with("-task")) {
     mask.source = data + "/train.jsonl";
@@ -171,7 +171,8 @@ void finetune_options::validate(const CLI::App& app) {
     for (const score_entry& s : score_entries) {
       scores += text(scores.empty() ? "" : ", ", s.name);
     }
-    require_option(std::filesystem::exists(mask_from), "--mask",
+    const bool there = from_option("--mask", [&] { return exists_at(mask_from); });
+    require_option(there, "--mask",
                    text("there is no file ", mask_from, ", and no score of that name: ", scores));
   }
   mask.require_used(app, mask_from.empty() ? "no --mask SCORE chooses places by it"

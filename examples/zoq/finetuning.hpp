@@ -89,6 +89,7 @@ class finetuning {
     auto view = start_.view(exec_);
     require(view.order().size > 0,
             "nothing is tuned: the mask has no places (is the density too small?)");
+    require_room(view.branches());
     trainer tuner(exec_, m_.model, view, train_.objective, estimator_from(settings_, source),
                   optimizer_from(settings_, source), team_of_run());
     const recipe steps = recipe_from(settings_, source);
@@ -108,6 +109,7 @@ class finetuning {
     announce(view.order().size);
     if (earlier_.settings.contains("noise")) {
       noise_ = setting<double>(earlier_.settings, "noise", source);
+      require(noise_ >= 0, source, ":1: setting \"noise\" is ", noise_, ", wanted at least 0");
     }
     if (!folder_.resumes()) {
       measure_epsilon_on(tuner, view.order().size);
@@ -156,6 +158,19 @@ class finetuning {
   void require_kept(const std::string& path) const {
     require(path.empty() || !folder_.holds(path), path,
             ": lies in the folder that --force begins anew; copy it first");
+  }
+
+  // A soft prompt lies before every row.
+  void require_room(const branch_parts& parts) const {
+    const index_t prompt = parts.prompt.has_value() ? parts.prompt->rows : 0;
+    const index_t context = m_.model.config().context;
+    for (const task_rows* task : {&train_, &valid_, &test_}) {
+      for (const example& row : task->rows) {
+        require(prompt + context_of(row) <= context, "--view ", o_.view, ": ", prompt,
+                " rows and a row of ", context_of(row),
+                " tokens are longer than the model's context of ", context);
+      }
+    }
   }
 
   void announce(index_t tuned) const {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <limits>
 #include <numeric>
 #include <zoq/random/philox.hpp>
 #include <zoq/random/seeds.hpp>
@@ -10,6 +11,7 @@
 #include "interrupt.hpp"
 #include "jobs.hpp"
 #include "on_device.hpp"
+#include "option_checks.hpp"
 
 namespace zoq::cli {
 
@@ -73,19 +75,19 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
   app.add_option("--prompt", prompt, "The text to go on with")->required();
   app.add_option("--delta", delta_file, "Tuned values to put on the model");
   app.add_option("--tokens", most, "Tokens to make at most; fewer when the model ends its text")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   app.add_option("--temperature", how.temperature, "0: always the likeliest token")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(real_number(0, 100))
       ->capture_default_str();
   app.add_option("--top-k", how.top_k, "Draw among so many of the likeliest; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
   app.add_option("--top-p", how.top_p, "Draw among the fewest that hold this share")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(real_number(0, 1))
       ->capture_default_str();
   app.add_option("--seed", how.seed, "Fixes what is drawn")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0, std::numeric_limits<seed_t>::max()))
       ->capture_default_str();
   parse();
   common.validate();
@@ -104,7 +106,7 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
           " tokens, the model's context is ", context);
 
   std::vector<token_t> made;
-  const index_t rows = std::min(context, prompt_tokens + most);
+  const index_t rows = prompt_tokens + std::min(most, context - prompt_tokens);
   const auto next_token = [&](const std::vector<float>& logits) -> std::optional<token_t> {
     interrupt::check("stopped");
     const token_t id = choose(logits, how, made.size());
@@ -118,7 +120,7 @@ int generate(CLI::App& app, const std::function<void()>& parse) {
     return prompt_tokens + static_cast<index_t>(made.size()) < rows ? std::optional(id)
                                                                     : std::nullopt;
   };
-  on_device(common, generate_job{m, values, next, rows, next_token});
+  on_device(common, generate_job{m, values, next, rows, next_token, delta_file});
   if (common.json) {
     print_json({{"prompt", prompt}, {"text", m.words.decode(made)}, {"tokens", made}});
   } else {

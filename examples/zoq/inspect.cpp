@@ -10,6 +10,7 @@
 #include "command.hpp"
 #include "jobs.hpp"
 #include "on_device.hpp"
+#include "option_checks.hpp"
 
 namespace zoq::cli {
 
@@ -54,7 +55,7 @@ nlohmann::json shape_json(const llama& model) {
     formats[name] = {{"tensors", sum.tensors}, {"weights", sum.weights}, {"bytes", sum.bytes}};
     weights += sum.weights;
   }
-  return {{"architecture", "llama"},
+  return {{"architecture", c.family},
           {"layers", c.layers},
           {"hidden", c.hidden},
           {"heads", c.heads},
@@ -75,9 +76,9 @@ nlohmann::json shape_json(const llama& model) {
 
 void print_shape(const llama& model) {
   const llama_config& c = model.config();
-  std::cout << "llama: " << c.layers << " layers of " << c.hidden << ", " << c.heads << " heads of "
-            << c.head_size << " sharing " << c.kv_heads << ", feed-forward " << c.feed_forward
-            << ", vocabulary " << with_commas(c.vocabulary) << ", context "
+  std::cout << c.family << ": " << c.layers << " layers of " << c.hidden << ", " << c.heads
+            << " heads of " << c.head_size << " sharing " << c.kv_heads << ", feed-forward "
+            << c.feed_forward << ", vocabulary " << with_commas(c.vocabulary) << ", context "
             << with_commas(c.context) << ", head " << (model.tied() ? "tied" : "of its own")
             << "\n";
   for (const auto& [name, sum] : formats_of(model)) {
@@ -99,7 +100,7 @@ int inspect(CLI::App& app, const std::function<void()>& parse) {
   app.add_option("--text-file", file, "The same, from a file")->excludes(given);
   app.add_option("--delta", delta_file, "Tuned values to put on the model for the text");
   app.add_option("--top", top, "Likeliest next tokens to list")
-      ->check(CLI::Range(index_t{0}, index_t{1} << 31))
+      ->check(whole_number(0, std::uint64_t{1} << 31))
       ->capture_default_str();
   parse();
   options.validate();
@@ -110,8 +111,12 @@ int inspect(CLI::App& app, const std::function<void()>& parse) {
   if (!file.empty() || given->count() != 0) {
     tokens = file.empty() ? m.words.encode(text, options.mode())
                           : read_text(file, m.words, options.mode());
-    require(!tokens.empty(), "the text has no tokens");
-    scored = on_device(options, score_job{m, values_for(m, delta_file), tokens});
+    const std::string source = file.empty() ? "--text" : file;
+    const index_t context = m.model.config().context;
+    require(!tokens.empty(), source, " has no tokens");
+    require(static_cast<index_t>(tokens.size()) <= context, source, " has ", tokens.size(),
+            " tokens, the model's context is ", context);
+    scored = on_device(options, score_job{m, values_for(m, delta_file), tokens, delta_file});
   }
   const auto best = scored.has_value() ? best_of(scored->logits, top) : std::vector<token_t>{};
 

@@ -36,10 +36,11 @@ struct eval_job {
   const std::string& source;  // of the rows, for messages
   index_t batch_size;
   std::function<bool(const evaluation&)> tell;  // false ends the work
+  std::string delta;                            // the file of the values, for messages
 
   template <executor X>
   result operator()(const X& exec) const {
-    auto view = view_of(exec, target_of(m.model), values);
+    auto view = from_source(delta, [&] { return view_of(exec, target_of(m.model), values); });
     auto pass = forward_of(exec, m.model);
     std::vector<const example*> all;
     for (const example& row : rows) {
@@ -64,11 +65,12 @@ struct score_job {
   const opened_model& m;
   const zoq::tuned_values& values;
   const std::vector<token_t>& tokens;
+  std::string delta;  // the file of the values, for messages
 
   template <executor X>
   result operator()(const X& exec) const {
     result out;
-    auto view = view_of(exec, target_of(m.model), values);
+    auto view = from_source(delta, [&] { return view_of(exec, target_of(m.model), values); });
     auto pass = forward_of(exec, m.model);
     packing batch;
     const index_t text = batch.add(tokens);
@@ -99,10 +101,11 @@ struct generate_job {
   std::vector<token_t> prompt;
   index_t rows;  // of the whole sequence
   std::function<std::optional<token_t>(const std::vector<float>& logits)> choose;
+  std::string delta;  // the file of the values, for messages
 
   template <executor X>
   void operator()(const X& exec) const {
-    auto view = view_of(exec, target_of(m.model), values);
+    auto view = from_source(delta, [&] { return view_of(exec, target_of(m.model), values); });
     auto pass = forward_of(exec, m.model);
     pass.start_sequence(rows);
     std::vector<token_t> next = prompt;

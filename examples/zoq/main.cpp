@@ -11,11 +11,14 @@
 #include <cstring>
 #include <exception>
 #include <iostream>
-#include <map>
+#include <memory>
 #include <new>
+#include <string>
+#include <zoq/io/byte_reader.hpp>
 #include <zoq/io/shrunk_file.hpp>
 
 #include "command.hpp"
+#include "config_file.hpp"
 #include "interrupt.hpp"
 #include "together.hpp"
 
@@ -47,25 +50,6 @@ constexpr command commands[] = {
 #endif
 };
 
-/// Configuration files in TOML: the keys are options without their dashes, each at most once.
-struct strict_toml : CLI::ConfigTOML {
-  const CLI::App& app;
-  explicit strict_toml(const CLI::App& of) : app(of) {}
-  std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
-    std::vector<CLI::ConfigItem> given = CLI::ConfigTOML::from_config(in);
-    std::map<std::string, int> seen;
-    for (const auto& item : given) {
-      if (!item.parents.empty() || app.get_option_no_throw("--" + item.name) == nullptr) {
-        throw CLI::ConfigError("the configuration file has an unknown option, " + item.fullname());
-      }
-      if (++seen[item.fullname()] > 1) {
-        throw CLI::ConfigError(item.fullname() + " is given twice");
-      }
-    }
-    return given;
-  }
-};
-
 void print_usage(std::FILE* to) {
   std::fprintf(to, "usage: zoq COMMAND [OPTIONS]     (zoq COMMAND --help lists the options)\n\n");
   for (const command& c : commands) {
@@ -74,9 +58,13 @@ void print_usage(std::FILE* to) {
   std::fprintf(to, "\nzoq %s\n", ZOQ_VERSION);
 }
 
-int say(int code, const char* name, const char* message) {
+/// The line of an error. It may hold whatever bytes a file or the command line has.
+std::string one_line(const std::string& message) { return zoq::printable(message, 2000); }
+
+int say(int code, const char* name, const std::string& message) {
   if (zoq::cli::leads() || code == 1) {  // what is wrong usage is so for all processes
-    std::fprintf(stderr, "zoq %s: %s%s\n", name, zoq::cli::who().c_str(), message);
+    std::fprintf(stderr, "zoq %s: %s%s\n", name, zoq::cli::who().c_str(),
+                 one_line(message).c_str());
   }
   return code;
 }
@@ -96,9 +84,9 @@ void say_shrunk(const char* path) noexcept {
 int run(const command& c, int argc, char** argv) {
   CLI::App app{c.summary, std::string("zoq ") + c.name};
   app.option_defaults()->always_capture_default(false);
-  app.config_formatter(std::make_shared<strict_toml>(app));
+  app.config_formatter(std::make_shared<zoq::cli::config_file>(app));
   app.set_config("--config", "", "Read options from a TOML file; the command line wins")
-      ->check(CLI::ExistingFile);
+      ->check(zoq::cli::config_file::regular_file());
   app.allow_config_extras(false);
   try {
     return c.run(app, [&] { app.parse(argc, argv); });
@@ -108,7 +96,7 @@ int run(const command& c, int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     for (const CLI::Option* option : app.get_options()) {
       if (option->results().size() > 1 && option->get_items_expected_max() == 1) {
-        return say(2, c.name, (option->get_name() + " is given twice").c_str());
+        return say(2, c.name, option->get_name() + " is given twice");
       }
     }
     return say(2, c.name, e.what());
@@ -163,7 +151,7 @@ int run_command(int argc, char** argv) {
     std::printf("zoq %s\n", ZOQ_VERSION);
     return with_output(0, argv[1]);
   }
-  std::fprintf(stderr, "zoq: there is no command \"%s\"\n\n", argv[1]);
+  std::fprintf(stderr, "zoq: there is no command \"%s\"\n\n", one_line(argv[1]).c_str());
   print_usage(stderr);
   return 2;
 }

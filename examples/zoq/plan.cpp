@@ -13,6 +13,7 @@
 #include <zoq/train/plan.hpp>
 
 #include "command.hpp"
+#include "option_checks.hpp"
 
 namespace zoq::cli {
 
@@ -39,7 +40,7 @@ struct plan_options {
       shapes.emplace_back(s.name);
     }
     const auto positive = [&](const char* name, index_t& to, const char* what) {
-      app.add_option(name, to, what)->check(CLI::PositiveNumber)->capture_default_str();
+      app.add_option(name, to, what)->check(whole_number(1))->capture_default_str();
     };
     auto* file = app.add_option("--model", model, "The model, a GGUF file");
     app.add_option("--shape", shape, "Instead of a model: the sizes of a well-known one")
@@ -56,11 +57,12 @@ struct plan_options {
         ->check(CLI::IsMember({"sparse"}))
         ->capture_default_str();
     app.add_option("--density", how.density, "Share of the weights of linear layers that is tuned")
+        ->check(real_number(0, 1))
         ->capture_default_str();
     positive("--batch-size", how.batch_size, "Rows of each step");
     positive("--length", how.length, "Tokens of a row, with all its options: the mean");
     app.add_option("--longest", how.longest, "Tokens of the longest row; 0: all rows have --length")
-        ->check(CLI::NonNegativeNumber)
+        ->check(whole_number(0))
         ->capture_default_str();
     positive("--options", how.options, "Texts that may follow a prompt");
     positive("--option-tokens", how.option_tokens, "Tokens of each of them");
@@ -68,10 +70,10 @@ struct plan_options {
     app.add_option("--epsilon", epsilon, "Length of a probe; auto is measured, in more branches")
         ->capture_default_str();
     app.add_option("--eval-rows", how.measured_rows, "Rows measured between steps; 0: none")
-        ->check(CLI::NonNegativeNumber)
+        ->check(whole_number(0))
         ->capture_default_str();
     app.add_option("--rows", how.data_rows, "Rows of all data files")
-        ->check(CLI::NonNegativeNumber)
+        ->check(whole_number(0))
         ->capture_default_str();
     app.add_option("--device", device, "Where the run will be: whose memory is planned")
         ->check(CLI::IsMember({"cpu", "cuda"}))
@@ -83,7 +85,7 @@ struct plan_options {
 
   void validate() {
     require_option(!model.empty() || !shape.empty(), "--model", "a model or a --shape is needed");
-    require_option(how.density > 0 && how.density <= 1, "--density",
+    require_option(how.density > 0, "--density",
                    text("wanted a number above 0 and at most 1, found ", how.density));
     how.measures_epsilon = !epsilon_given(epsilon, estimator).has_value();
     how.estimator = any_estimator(estimator_option(estimator, probes));

@@ -2,12 +2,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
+#include <zoq/io/mapped_file.hpp>
 #include <zoq/model/quantize.hpp>
 
 #include "command.hpp"
 #include "interrupt.hpp"
+#include "option_checks.hpp"
 #include "progress.hpp"
 
 namespace zoq::cli {
@@ -110,7 +111,8 @@ int quantize(CLI::App& app, const std::function<void()>& parse) {
   names_or_same.emplace_back(as_it_is);
   app.add_option("--model", model,
                  "The model to read: a GGUF file, a Hugging Face folder, or what quantize wrote")
-      ->required();
+      ->required()
+      ->check(not_empty());
   app.add_option("--format", linear, "Format of the matrices of linear layers")
       ->required()
       ->check(CLI::IsMember(names));
@@ -130,13 +132,13 @@ int quantize(CLI::App& app, const std::function<void()>& parse) {
   app.add_option("--out", out,
                  "The file to write: GGUF, or a container when its name ends in .safetensors or "
                  "GGUF lacks a format")
-      ->required();
+      ->required()
+      ->check(not_empty());
   app.add_flag("--force", force, "Replace the file if there is one");
   app.add_flag("--json", json, "Print one line of JSON");
   parse();
   for (const std::string& path : {out, keep.empty() ? out : kept_path(out)}) {
-    require(force || !std::filesystem::exists(path), path,
-            ": is there already; --force replaces it");
+    require(force || !exists_at(path), path, ": is there already; --force replaces it");
   }
 
   const interrupt asked;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <zoq/exec/serial.hpp>
 #include <zoq/io/atomic_file.hpp>
+#include <zoq/io/mapped_file.hpp>
 #include <zoq/io/mask_file.hpp>
 #include <zoq/model/target.hpp>
 #include <zoq/train/step.hpp>
@@ -12,6 +12,7 @@
 
 #include "command.hpp"
 #include "describe_run.hpp"
+#include "option_checks.hpp"
 #include "progress.hpp"
 #include "settings.hpp"
 
@@ -26,14 +27,14 @@ zoq::tuned_values values_at_start(const std::string& run, const nlohmann::json& 
   if (settings.contains("first_values")) {
     require_first_values(start, settings, source);
   }
-  if (std::filesystem::exists(start)) {
+  if (exists_at(start)) {
     return read_values(start);
   }
   zoq::tuned_values out = read_values(run + "/delta.safetensors");  // for its shapes
   for (named_values& one : out.blocks) {
     std::fill(one.values.begin(), one.values.end(), 0.0f);
   }
-  if (std::filesystem::exists(run + "/mask.safetensors")) {
+  if (exists_at(run + "/mask.safetensors")) {
     const mask places = read_mask(run + "/mask.safetensors");
     require(places.hash() == setting<std::string>(settings, "mask", source), run,
             "/mask.safetensors is not the mask of this trajectory");
@@ -57,8 +58,10 @@ bool needs_model(zoq::tuned_values& values, const nlohmann::json& settings,
 int replay(CLI::App& app, const std::function<void()>& parse) {
   std::string run, out, model;
   bool json = false;
-  app.add_option("--run", run, "The folder of a run")->required();
-  app.add_option("--out", out, "The values to write, a safetensors file")->required();
+  app.add_option("--run", run, "The folder of a run")->required()->check(not_empty());
+  app.add_option("--out", out, "The values to write, a safetensors file")
+      ->required()
+      ->check(not_empty());
   app.add_option(
       "--model", model,
       "The model, where the run tuned some layers alone: numbers of values come from it");
@@ -96,13 +99,18 @@ int replay(CLI::App& app, const std::function<void()>& parse) {
     numbers = layout_of(exec, values.how, target).blocks().numbers();
     order.key = numbers.empty() ? nullptr : numbers.data();
   }
-  stepper steps(exec, order, estimator_from(record.settings, source),
-                optimizer_from(record.settings, source), recipe_from(record.settings, source));
+  // Errors of the steps are of what the record says.
+  auto steps = from_source(source, [&] {
+    return stepper(exec, order, estimator_from(record.settings, source),
+                   optimizer_from(record.settings, source), recipe_from(record.settings, source));
+  });
   progress bar("replay", static_cast<index_t>(record.losses.size()));
-  for (const auto& recorded : record.losses) {
-    steps.replay(all.data(), recorded);
-    bar.show(static_cast<index_t>(steps.next()));
-  }
+  from_source(source, [&] {
+    for (const auto& recorded : record.losses) {
+      steps.replay(all.data(), recorded);
+      bar.show(static_cast<index_t>(steps.next()));
+    }
+  });
   bar.finish();
   auto from = all.begin();
   for (named_values& one : values.blocks) {

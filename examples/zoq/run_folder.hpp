@@ -25,6 +25,7 @@
 #include <system_error>
 #include <zoq/core/error.hpp>
 #include <zoq/io/atomic_file.hpp>
+#include <zoq/io/mapped_file.hpp>
 
 namespace zoq::cli {
 
@@ -59,7 +60,7 @@ class run_folder {
       ::close(descriptor_);
       throw;
     }
-    resumes_ = how == start::resume && std::filesystem::exists(*this / "checkpoint.safetensors");
+    resumes_ = how == start::resume && exists_at(*this / "checkpoint.safetensors");
   }
   run_folder(const run_folder&) = delete;
   run_folder& operator=(const run_folder&) = delete;
@@ -118,7 +119,7 @@ class run_folder {
 
   [[nodiscard]] bool holds_run() const {
     for (const char* name : names) {
-      if (std::filesystem::exists(*this / name)) {
+      if (exists_at(*this / name)) {
         return true;
       }
     }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <zoq/core/error.hpp>
+#include <zoq/io/mapped_file.hpp>
 #include <zoq/train/record.hpp>
 #include <zoq/train/trajectory.hpp>
 #include <zoq/view/values_file.hpp>
@@ -75,11 +76,11 @@ run_history read_history(const std::string& folder) {
   const std::filesystem::path at(folder);
   out.name = folder;
   const std::string record = (at / "trajectory.jsonl").string();
-  require(std::filesystem::exists(record), folder, ": holds no run (there is no trajectory.jsonl)");
+  require(exists_at(record), folder, ": holds no run (there is no trajectory.jsonl)");
   out.settings = read_trajectory(record).settings;
   read_metrics((at / "metrics.jsonl").string(), out);
   for (const char* name : {"delta.safetensors", "best.safetensors"}) {
-    if (out.tensors.empty() && std::filesystem::exists(at / name)) {
+    if (out.tensors.empty() && exists_at((at / name).string())) {
       out.tensors = tensors_of((at / name).string());
     }
   }

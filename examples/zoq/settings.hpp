@@ -3,11 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <type_traits>
 #include <zoq/core/hash.hpp>
 #include <zoq/core/settings.hpp>
 #include <zoq/estimate/estimators.hpp>
+#include <zoq/io/byte_reader.hpp>
 #include <zoq/optim/optimizers.hpp>
 #include <zoq/optim/schedule.hpp>
 #include <zoq/random/directions.hpp>
@@ -15,14 +18,28 @@
 
 namespace zoq::cli {
 
-/// Reads one member. Throws, naming the file and the key.
+/// Reads one member: a text, a number, or a whole one without a sign. Throws, naming the file and the key; JSON's
+/// own conversion would cast whatever number is there.
 template <class T>
 T setting(const nlohmann::json& settings, const char* key, const std::string& source) {
-  try {
-    return settings.at(key).get<T>();
-  } catch (const nlohmann::json::exception&) {
-    fail(source, ":1: setting \"", key, "\" is missing or of another type");
+  const auto found = settings.find(key);
+  require(found != settings.end(), source, ":1: setting \"", key, "\" is missing");
+  bool right = false;
+  const char* wanted = "";
+  if constexpr (std::is_same_v<T, std::string>) {
+    right = found->is_string();
+    wanted = "a text";
+  } else if constexpr (std::is_floating_point_v<T>) {
+    right = found->is_number();
+    wanted = "a number";
+  } else {
+    static_assert(std::is_same_v<T, std::uint64_t>);
+    right = found->is_number_unsigned();
+    wanted = "a whole number of at least 0";
   }
+  require(right, source, ":1: setting \"", key, "\" is ", printable(found->dump()), ", wanted ",
+          wanted);
+  return found->get<T>();
 }
 
 /// The policy whose text is under this key.

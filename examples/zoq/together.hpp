@@ -135,9 +135,8 @@ class work_folder {
   static void share(const run_folder& folder) {
     if (leads()) {
       for (const char* name : handed_out) {
-        std::string bytes = folder.resumes() && std::filesystem::exists(folder / name)
-                                ? bytes_of(folder / name)
-                                : std::string();
+        std::string bytes =
+            folder.resumes() && exists_at(folder / name) ? bytes_of(folder / name) : std::string();
         spread(bytes);
       }
     }

@@ -26,6 +26,10 @@ class tuning_start {
     const bool resumes = !mask_of_run.empty();
     const bool values = of_file && !resumes && holds_values(o_.mask_from);
     const std::string& from = o_.start_from.empty() && values ? o_.mask_from : o_.start_from;
+    from_ = resumes         ? (o_.needs_mask() ? mask_of_run : "")
+            : !from.empty() ? from
+            : of_file       ? o_.mask_from
+                            : "";
     if (!from.empty() && !resumes) {
       start_ = values_for(m_, from);
       require(name_of(start_.how) == name_of(o_.named_view()), from, ": of the view ",
@@ -53,9 +57,11 @@ class tuning_start {
   /// The view at its start. Keeps a reference to the executor.
   template <executor X>
   [[nodiscard]] laid_out_view<X, any_layout<X>> view(const X& exec) const {
-    return start_.blocks.empty()
-               ? laid_out_view<X, any_layout<X>>(exec, layout_of(exec, start_.how, target()))
-               : view_of(exec, target(), start_);
+    return from_source(from_.empty() ? "--view " + o_.view : from_, [&] {
+      return start_.blocks.empty()
+                 ? laid_out_view<X, any_layout<X>>(exec, layout_of(exec, start_.how, target()))
+                 : view_of(exec, target(), start_);
+    });
   }
   /// What the view is now, for a file.
   template <executor X, class View>
@@ -95,6 +101,7 @@ class tuning_start {
   const finetune_options& o_;
   const opened_model& m_;
   zoq::tuned_values start_;
+  std::string from_;  // the file of values or places, if there is one
 };
 
 }  // namespace zoq::cli

@@ -74,10 +74,12 @@ class tuning_steps {
     require(from.steps <= recorded.size(), path, ": holds ", from.steps,
             " steps, the trajectory only ", recorded.size());
     exec_.upload(from.values.data(), view_.order().size, view_.values().data);
-    steps.resume(from.steps, from.optimizer, from.estimator);
-    while (steps.next() < recorded.size()) {
-      again_.push_back(figures_of_step(tuner_.replay(recorded[steps.next()])));
-    }
+    from_source(path, [&] { steps.resume(from.steps, from.optimizer, from.estimator); });
+    from_source(run_.folder / "trajectory.jsonl", [&] {
+      while (steps.next() < recorded.size()) {
+        again_.push_back(figures_of_step(tuner_.replay(recorded[steps.next()])));
+      }
+    });
     run_.measure.people << "resumed after step " << steps.next() << " of " << run_.options.steps
                         << std::endl;
   }

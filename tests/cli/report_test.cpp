@@ -153,3 +153,14 @@ TEST_CASE("report: what is no run, or broken, is named") {
   CHECK(done.code == 2);
   CHECK(done.err.find("--bogus") != std::string::npos);
 }
+
+TEST_CASE("report: figures near the ends of a double's range have places") {
+  const tuning_workshop w;
+  REQUIRE(run(w.finetune("run", {"--steps", "2", "--eval-every", "0"})).code == 0);
+  put(w.folder / "run/metrics.jsonl",
+      "{\"step\": 1, \"loss\": 1e308, \"seconds\": 1}\n{\"step\": 2, \"loss\": -1e308, "
+      "\"seconds\": 1}\n");
+  REQUIRE(run({"report", w.folder / "run", "--out", w.folder / "page.html"}).code == 0);
+  const std::string page = contents(w.folder / "page.html");
+  CHECK(page.find("nan") == std::string::npos);
+}

@@ -255,9 +255,16 @@ TEST_CASE("hf_folder: what is broken is refused by name") {
     CHECK(refusal(folder, m) == "/config.json: key \"hidden_size\" is missing");
   }
   SUBCASE("a size that is none") {
-    m.config["num_hidden_layers"] = -2;
-    CHECK(refusal(folder, m) ==
-          "/config.json: \"num_hidden_layers\" is no whole number from 0 to 2^31");
+    for (const int none : {-2, 0}) {
+      m.config["num_hidden_layers"] = none;
+      CHECK(refusal(folder, m) ==
+            "/config.json: \"num_hidden_layers\" is no whole number from 1 to 2^31");
+    }
+    m.config["num_hidden_layers"] = 2;
+    m.config["num_attention_heads"] = 1 << 20;
+    m.config.erase("head_dim");
+    CHECK(refusal(folder, m).find("less than the 1048576 of \"num_attention_heads\"") !=
+          std::string::npos);
   }
   SUBCASE("rotary scaling, as old and new folders have it") {
     m.config["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}};
@@ -267,6 +274,22 @@ TEST_CASE("hf_folder: what is broken is refused by name") {
     m.config["rope_scaling"] = nullptr;
     m.config["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 5000.0}};
     CHECK(refusal(folder, m).find("\"yarn\"") != std::string::npos);
+  }
+  SUBCASE("settings that change what the model computes") {
+    m.config["attention_bias"] = true;
+    CHECK(refusal(folder, m) ==
+          "/config.json: \"attention_bias\" is true, only false is supported");
+    m.config["attention_bias"] = false;
+    m.config["partial_rotary_factor"] = 0.5;
+    CHECK(refusal(folder, m) ==
+          "/config.json: \"partial_rotary_factor\" is 0.5, only 1 is supported");
+  }
+  SUBCASE("a link that leads to itself") {
+    m.write(folder / "model");
+    const std::string loop = folder / "model/tokenizer.json";
+    std::filesystem::create_symlink(loop, loop);
+    const std::string said = message_of([&] { open_hf_folder(folder / "model"); });
+    CHECK(said == loop + ": cannot be looked at: Too many levels of symbolic links");
   }
   SUBCASE("quantised already") {
     m.config["quantization_config"] = {{"bits", 4}};

@@ -47,6 +47,24 @@ TEST_CASE("mapped_file: a mapping keeps the old contents when the file is replac
   CHECK(std::memcmp(file.bytes().data(), "old", 3) == 0);
 }
 
+TEST_CASE("exists_at and is_folder_at: what is there, and an error where that is not to be known") {
+  const temporary_folder folder;
+  zoq::test::put(folder / "x", "");
+  CHECK(zoq::exists_at(folder / "x"));
+  CHECK_FALSE(zoq::is_folder_at(folder / "x"));
+  CHECK(zoq::is_folder_at(folder.path()));
+  CHECK_FALSE(zoq::exists_at(folder / "y"));
+  CHECK_FALSE(zoq::exists_at(folder / "x/y"));
+  CHECK_FALSE(zoq::exists_at(""));
+  const std::string loop = folder / "loop";
+  std::filesystem::create_symlink(loop, loop);
+  const std::string cause = loop + ": cannot be looked at: Too many levels of symbolic links";
+  CHECK(message_of([&] { zoq::exists_at(loop); }) == cause);
+  CHECK(message_of([&] { zoq::is_folder_at(loop); }) == cause);
+  CHECK(message_of([&] { zoq::exists_at(std::string(300, 'x')); }).find("too long") !=
+        std::string::npos);
+}
+
 TEST_CASE("mapped_file: errors name the file and the cause") {
   const temporary_folder folder;
   CHECK(message_of([&] { mapped_file(folder / "none"); }) ==

@@ -158,6 +158,10 @@ TEST_CASE("llama: metadata that does not fit is refused, naming file and key") {
         "llama.rope.dimension_count is 4, only the whole head of 8 is supported");
   CHECK(with("llama.rope.scaling.type", "linear") ==
         "llama.rope.scaling.type is \"linear\", only \"none\" is supported");
+  CHECK(with("llama.rope.scale_linear", 2.0f) ==
+        "llama.rope.scale_linear is 2, only 1 is supported");
+  CHECK(with("llama.expert_count", std::uint32_t{8}) ==
+        "llama.expert_count is 8, a mixture of experts is not supported");
   // Absurd sizes are refused by their key, before anything is made of them.
   for (const char* key :
        {"llama.block_count", "llama.embedding_length", "llama.attention.head_count",

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "executors.hpp"
@@ -58,11 +59,14 @@ TEST_CASE("checkpoint: other runs and broken files are refused, naming the file"
   CHECK(error(3, "run-2") == "belongs to another run: it names run-1, this run is run-2");
   CHECK(error(4, "run-1") == "3 values for 4 places");
   for (const float bad : {std::nanf(""), HUGE_VALF}) {
-    for (const bool state : {false, true}) {
-      const std::string wanted =
-          zoq::text(state ? "a number of the optimizer's state" : "a value", " is ", bad);
+    using part = std::vector<float> checkpoint::*;
+    for (const auto& [what, of] : {std::pair<const char*, part>{"a value", &checkpoint::values},
+                                   {"a number of the optimizer's state", &checkpoint::optimizer},
+                                   {"a number of the estimator's state", &checkpoint::estimator}}) {
+      const std::string wanted = zoq::text(what, " is ", bad);
       checkpoint c = some;
-      float& one = state ? c.optimizer[5] : c.values[1];
+      c.estimator = {8, 9};
+      float& one = (c.*of)[1];
       one = 12345.0f;
       zoq::write_checkpoint(path, c);
       const std::string before = contents(path);

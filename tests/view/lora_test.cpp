@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -128,11 +129,17 @@ TEST_CASE("lora: A has variance 1 / C, and leaving out tensors changes no other'
   CHECK(std::fabs(squares / static_cast<double>(n) * 96 - 1) <= 0.1);
 }
 
-TEST_CASE("lora: no rank, and nothing to tune, are refused") {
+TEST_CASE("lora: ranks and factors that make no sense, and nothing to tune, are refused") {
   const zoq::serial exec;
   const zoq::llama model = tiny_llama().model();
   CHECK(message_of([&] { lora(exec, target_of(model), {.rank = 0}); }) ==
-        "lora: the rank is 0, wanted a positive one");
+        "lora: rank is 0, wanted 1 to 1048576");
+  // Sizes are products with the rank.
+  CHECK(message_of([&] {
+          lora(exec, target_of(model), {.rank = std::numeric_limits<index_t>::max()});
+        }) == "lora: rank is 9223372036854775807, wanted 1 to 1048576");
+  CHECK(message_of([&] { lora(exec, target_of(model), {.alpha = std::nan("")}); }) ==
+        "lora: alpha is nan, wanted a finite number");
   zoq::view_target target = target_of(model);
   target.selection = zoq::select("2-");
   CHECK(message_of([&] { lora(exec, target, {}); }) ==

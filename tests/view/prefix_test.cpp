@@ -56,7 +56,9 @@ TEST_CASE("prefix: starts at small random numbers, named by the seed") {
   // 3200 squares: their mean errs by 2.5 %; four times that.
   CHECK(std::fabs(squares / static_cast<double>(values.size()) / 0.01 - 1) <= 0.1);
   CHECK_FALSE(same_bits(start({.seed = 1}), start({.seed = 2})));
-  CHECK(message_of([&] { start({.rows = 0}); }) == "prefix: 0 rows, wanted one or more");
+  CHECK(message_of([&] { start({.rows = 0}); }) == "prefix: rows is 0, wanted 1 to 1048576");
+  CHECK(message_of([&] { start({.deviation = std::nan("")}); }) ==
+        "prefix: deviation is nan, wanted a finite number");
   CHECK(message_of([&] {
           zoq::prefix_layout<zoq::serial>(exec, {.tensors = model.tensors()}, {});
         }) == "prefix: the columns of keys are not known");

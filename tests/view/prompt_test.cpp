@@ -76,7 +76,7 @@ TEST_CASE("prompt: no rows, and tokens that there are not, are refused") {
   const auto error = [&](index_t rows) {
     return message_of([&] { zoq::prompt_layout<zoq::serial>(exec, target, {.rows = rows}); });
   };
-  CHECK(error(0) == "prompt: 0 rows, wanted one or more");
+  CHECK(error(0) == "prompt: rows is 0, wanted 1 to 1048576");
   target.tokens = {96};
   CHECK(error(1) == "prompt: token 96 is outside the vocabulary of 96");
 }

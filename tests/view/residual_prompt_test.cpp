@@ -82,5 +82,5 @@ TEST_CASE("residual-prompt: sizes that are not positive are refused") {
   const zoq::llama model = tiny_llama().model();
   CHECK(message_of([&] {
           zoq::residual_prompt_layout<zoq::serial>(exec, target_of(model), {.width = 0});
-        }) == "residual-prompt: 16 rows of width 0, wanted positive ones");
+        }) == "residual-prompt: width is 0, wanted 1 to 1048576");
 }

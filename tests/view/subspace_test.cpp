@@ -142,5 +142,5 @@ TEST_CASE_TEMPLATE("subspace: of lora, at its start and in stacked branches", X,
 TEST_CASE("subspace: a dimension that is not positive is refused") {
   const zoq::serial exec;
   CHECK(message_of([&] { view_of_unknowns(exec, 10, 0, 1); }) ==
-        "subspace: the dimension is 0, wanted a positive one");
+        "subspace: dimension is 0, wanted 1 to 2147483648");
 }

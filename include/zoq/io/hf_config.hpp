@@ -39,7 +39,7 @@ class hf_values {
   /// The member of this key. Throws when it is absent.
   [[nodiscard]] const nlohmann::json& member(const char* key) const;
 
-  /// A whole number from 0 to 2^31.
+  /// A whole number from 1 to 2^31.
   [[nodiscard]] std::uint32_t size(const char* key) const;
   /// The same, or `absent`.
   [[nodiscard]] std::uint32_t size(const char* key, std::uint32_t absent) const;
@@ -58,6 +58,8 @@ class hf_values {
 
   /// For settings of which only one value is built: throws unless it is `wanted`.
   void require_flag(const char* key, bool absent, bool wanted) const;
+  /// The same of a number, which is `wanted` where it is absent.
+  void require_number(const char* key, double wanted) const;
   /// The same of a string.
   void require_string(const char* key, std::string_view absent, std::string_view wanted) const;
 
@@ -161,6 +163,12 @@ ZOQ_BODY void hf_values::require_flag(const char* key, bool absent, bool wanted)
           ", only ", wanted ? "true" : "false", " is supported");
 }
 
+ZOQ_BODY void hf_values::require_number(const char* key, double wanted) const {
+  const double found = number(key, wanted);
+  require(found == wanted, source_, ": \"", key, "\" is ", found, ", only ", wanted,
+          " is supported");
+}
+
 ZOQ_BODY void hf_values::require_string(const char* key, std::string_view absent,
                                         std::string_view wanted) const {
   const std::string found = string(key, absent);
@@ -169,9 +177,10 @@ ZOQ_BODY void hf_values::require_string(const char* key, std::string_view absent
 }
 
 ZOQ_BODY std::uint32_t hf_values::size_of(const nlohmann::json& value, const char* key) const {
-  require(value.is_number_unsigned() && value.get<std::uint64_t>() <= std::uint64_t{1} << 31,
-          source_, ": \"", key, "\" is no whole number from 0 to 2^31");
-  return value.get<std::uint32_t>();
+  const std::uint64_t n = value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
+  require(n >= 1 && n <= std::uint64_t{1} << 31, source_, ": \"", key,
+          "\" is no whole number from 1 to 2^31");
+  return static_cast<std::uint32_t>(n);
 }
 
 namespace detail {
@@ -179,12 +188,14 @@ namespace detail {
 /// Rotary positions: their base, and nothing else.
 ZOQ_BODY void set_hf_rotary(const hf_values& in, const std::string& family, gguf_writer& out) {
   double base = in.number("rope_theta", 10000);
+  in.require_number("partial_rotary_factor", 1);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!in.has(key)) {
       continue;
     }
     const hf_values rope(in.member(key), text(in.source(), ": \"", key, "\""));
     rope.require_string(rope.has("type") ? "type" : "rope_type", "default", "default");
+    rope.require_number("partial_rotary_factor", 1);
     base = rope.number("rope_theta", base);
   }
   out.set(family + ".rope.freq_base", static_cast<float>(base));
@@ -192,9 +203,12 @@ ZOQ_BODY void set_hf_rotary(const hf_values& in, const std::string& family, gguf
 
 ZOQ_BODY void set_hf_llama(const hf_values& in, gguf_writer& out) {
   in.require_string("hidden_act", "silu", "silu");
+  in.require_flag("attention_bias", false, false);
+  in.require_flag("mlp_bias", false, false);
   const std::uint32_t hidden = in.size("hidden_size"), heads = in.size("num_attention_heads");
-  require(heads > 0, in.source(), ": \"num_attention_heads\" is 0");
   const std::uint32_t head_size = in.size("head_dim", hidden / heads);
+  require(head_size > 0, in.source(), ": \"hidden_size\" is ", hidden, ", less than the ", heads,
+          " of \"num_attention_heads\"");
   out.set("llama.block_count", in.size("num_hidden_layers"));
   out.set("llama.context_length", in.size("max_position_embeddings"));
   out.set("llama.embedding_length", hidden);
@@ -241,7 +255,6 @@ ZOQ_BODY void set_hf_openelm(const hf_values& in, gguf_writer& out) {
   in.require_flag("normalize_qk_projections", true, true);
   const std::uint32_t layers = in.size("num_transformer_layers"), hidden = in.size("model_dim");
   const std::uint32_t divisor = in.size("ffn_dim_divisor"), head_size = in.size("head_dim");
-  require(divisor > 0, in.source(), ": \"ffn_dim_divisor\" is 0");
   std::vector<std::uint32_t> feed_forward;
   for (const nlohmann::json& factor : in.list("ffn_multipliers", layers)) {
     require(factor.is_number() && factor.get<double>() > 0 && factor.get<double>() < 1000,

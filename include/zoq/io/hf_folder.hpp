@@ -42,7 +42,6 @@ std::shared_ptr<const std::vector<std::byte>> transposed_bytes(const std::byte* 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -87,7 +86,7 @@ ZOQ_BODY std::vector<std::shared_ptr<const safetensors_file>> open_hf_shards(
         std::make_shared<const safetensors_file>(safetensors_file::open(folder + "/" + name)));
   };
   const std::string index = folder + "/model.safetensors.index.json";
-  if (!std::filesystem::exists(index)) {
+  if (!exists_at(index)) {
     open("model.safetensors");
     return out;
   }
@@ -218,12 +217,11 @@ ZOQ_BODY model_file open_hf_folder(const std::string& folder) {
   require(has("token_embd.weight"), folder, ": the embedding is missing");
 
   const std::string words = folder + "/tokenizer.json";
-  if (std::filesystem::exists(words)) {
+  if (exists_at(words)) {
     const std::string more = folder + "/tokenizer_config.json";
-    set_hf_tokenizer(
-        detail::read_hf_json(words), words, config, config_path,
-        std::filesystem::exists(more) ? detail::read_hf_json(more) : nlohmann::json::object(), more,
-        family.vocabulary, metadata);
+    set_hf_tokenizer(detail::read_hf_json(words), words, config, config_path,
+                     exists_at(more) ? detail::read_hf_json(more) : nlohmann::json::object(), more,
+                     family.vocabulary, metadata);
   }
   const auto header = std::make_shared<const std::string>(metadata.metadata_bytes());
   bytes.copies.push_back(header);

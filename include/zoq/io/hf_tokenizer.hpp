@@ -153,8 +153,11 @@ ZOQ_BODY hf_ends hf_post_processor(const hf_values& in) {
       }
       const hf_values special(piece.at("SpecialToken"), step.source());
       const std::string name = special.string("id", "");
-      const hf_values all(step.member("special_tokens"), step.source());
-      const hf_values token(all.member(name.c_str()), step.source());
+      const auto& all = step.member("special_tokens");
+      const auto found = all.find(name);
+      require(found != all.end(), step.source(), ": \"special_tokens\" has no \"", printable(name),
+              "\"");
+      const hf_values token(*found, step.source());
       const nlohmann::json& ids = token.list("ids", 1);
       require(ids[0].is_number_unsigned() && ids[0].get<std::uint64_t>() < 1u << 31, step.source(),
               ": the id of ", printable(name), " is no whole number");

@@ -16,6 +16,12 @@
 
 namespace zoq {
 
+/// True when something lies at the path. Throws, naming it and the cause, when that is not to be known: a loop of
+/// links, a name that is too long, a folder that cannot be looked into.
+bool exists_at(const std::string& path);
+/// The same of a folder.
+bool is_folder_at(const std::string& path);
+
 /// Move-only; the address of the bytes survives a move. Another process that shortens the file
 /// while it is mapped makes a later access fail with SIGBUS: replace files by renaming, as
 /// atomic_file does, and the mapping keeps the old contents.
@@ -67,12 +73,22 @@ class mapped_file {
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "zoq/core/error.hpp"
 
 namespace zoq {
 
 namespace detail {
+
+ZOQ_BODY std::filesystem::file_type type_at(const std::string& path) {
+  std::error_code cause;
+  const std::filesystem::file_type type = std::filesystem::status(path, cause).type();
+  require(type != std::filesystem::file_type::none, path,
+          ": cannot be looked at: ", cause.message());
+  return type;
+}
 
 struct descriptor_closer {
   int descriptor;
@@ -83,6 +99,14 @@ struct descriptor_closer {
 };
 
 }  // namespace detail
+
+ZOQ_BODY bool exists_at(const std::string& path) {
+  return detail::type_at(path) != std::filesystem::file_type::not_found;
+}
+
+ZOQ_BODY bool is_folder_at(const std::string& path) {
+  return detail::type_at(path) == std::filesystem::file_type::directory;
+}
 
 ZOQ_BODY mapped_file::mapped_file(std::string path) : path_(std::move(path)) {
   const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);

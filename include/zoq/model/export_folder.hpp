@@ -146,7 +146,7 @@ ZOQ_BODY void write_beside(const tuned_model& m, const std::string& dtype, const
        {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
         "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"}) {
     const std::string from = m.path() + "/" + name;
-    if (std::filesystem::exists(from)) {
+    if (exists_at(from)) {
       std::filesystem::copy_file(from, to + "/" + name);
     }
   }

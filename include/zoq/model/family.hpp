@@ -122,7 +122,7 @@ class family_metadata {
   [[nodiscard]] std::vector<index_t> sizes(std::string_view name, index_t layers) const;
 
   /// What families with rotary positions and RMS norms have alike: context, vocabulary, the rotary base and
-  /// epsilon. Throws as `validate` and `require_plain_rotary` do.
+  /// epsilon. Throws as `validate` and `require_plain_rotary` do, and on a mixture of experts.
   void read_rotary_and_rms(decoder_config& c) const;
 
   /// Throws unless rotary positions turn whole heads of `head_size`, without scaling.
@@ -209,6 +209,11 @@ ZOQ_BODY std::vector<index_t> family_metadata::sizes(std::string_view name, inde
 }
 
 ZOQ_BODY void family_metadata::read_rotary_and_rms(decoder_config& c) const {
+  if (has("expert_count")) {
+    const std::uint64_t experts = file_.get_u64(key("expert_count"));
+    require(experts == 0, file_.path(), ": ", key("expert_count"), " is ", experts,
+            ", a mixture of experts is not supported");
+  }
   c.context = size("context_length");
   c.vocabulary = file_.matrix("token_embd.weight").rows();
   if (has("rope.freq_base")) {
@@ -229,6 +234,11 @@ ZOQ_BODY void family_metadata::require_plain_rotary(index_t head_size) const {
     const std::string type = file_.get_string(key("rope.scaling.type"));
     require(type == "none", file_.path(), ": ", key("rope.scaling.type"), " is \"", printable(type),
             "\", only \"none\" is supported");
+  }
+  if (has("rope.scale_linear")) {  // of older files
+    const double scale = file_.get_float(key("rope.scale_linear"));
+    require(scale == 1, file_.path(), ": ", key("rope.scale_linear"), " is ", scale,
+            ", only 1 is supported");
   }
 }
 

@@ -26,12 +26,12 @@ struct checkpoint {
   std::vector<float> estimator{};  // what it saved; empty when it has nothing to save
 };
 
-/// Written whole or not at all. Throws, naming the file, also on values or an optimizer's state that are
-/// not finite: nothing can go on from these.
+/// Written whole or not at all. Throws, naming the file, also on values or states that are not finite:
+/// nothing can go on from these.
 void write_checkpoint(const std::string& path, const checkpoint& c);
 
 /// Throws, naming the file, on anything that is not a checkpoint of `k` values of this run, and on
-/// values or an optimizer's state that are not finite. Whether the states suit is the stepper's to say, in `resume`.
+/// values or states that are not finite. Whether the states suit is the stepper's to say, in `resume`.
 checkpoint read_checkpoint(const std::string& path, index_t k, const std::string& run);
 
 }  // namespace zoq
@@ -61,6 +61,7 @@ ZOQ_BODY void require_finite(const std::string& path, const char* what, std::spa
 ZOQ_BODY void require_finite(const std::string& path, const checkpoint& c) {
   require_finite(path, "a value", c.values);
   require_finite(path, "a number of the optimizer's state", c.optimizer);
+  require_finite(path, "a number of the estimator's state", c.estimator);
 }
 
 }  // namespace detail

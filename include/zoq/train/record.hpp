@@ -88,7 +88,6 @@ class trajectory_writer {
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -157,7 +156,7 @@ ZOQ_BODY void line_file::flush() const {
 
 ZOQ_BODY void for_each_line(const std::string& path,
                             function_ref<void(nlohmann::json&& line, std::size_t number)> each) {
-  if (!std::filesystem::exists(path)) {
+  if (!exists_at(path)) {
     return;
   }
   const mapped_file file(path);

@@ -29,16 +29,16 @@ trajectory read_trajectory(const std::string& path);
 #if ZOQ_BODIES
 
 #include <cstddef>
-#include <filesystem>
 #include <utility>
 
 #include "zoq/core/error.hpp"
+#include "zoq/io/mapped_file.hpp"
 #include "zoq/train/record.hpp"
 
 namespace zoq {
 
 ZOQ_BODY trajectory read_trajectory(const std::string& path) {
-  require(std::filesystem::exists(path), path, ": there is no such file");
+  require(exists_at(path), path, ": there is no such file");
   trajectory t;
   bool begun = false;
   for_each_line(path, [&](nlohmann::json&& line, std::size_t number) {

@@ -118,6 +118,7 @@ namespace zoq {
 namespace detail {
 
 ZOQ_BODY hybrid_masks parted(const view_target& target, const hybrid_settings& how) {
+  require_size(hybrid_settings::name, "rank", how.rank);
   const mask& places = mask_of(target, hybrid_settings::name);
   places.validate();
   const mask all = restricted(places, target.selection);

@@ -61,7 +61,7 @@ class lora_layout_of {
   using settings_type = lora_settings_of<FixedA>;  // lora's, or lora-b's
   static constexpr std::string_view name = settings_type::name;
 
-  /// Throws on a rank that is not positive, and when no matrix is selected.
+  /// Throws on a rank that is not from 1 to 2^20, an alpha that is not finite, and when no matrix is selected.
   lora_layout_of(const X& exec, const view_target& target, const settings_type& how);
 
   /// The tensors of these numbers; may be none.
@@ -82,6 +82,7 @@ class lora_layout_of {
     index_t a, b;  // first values; of a fixed A among the frozen ones
   };
 
+  static const settings_type& checked(const settings_type& how);
   void add(std::span<const model_tensor> tensors, index_t number);
   void finish(const X& exec);
 
@@ -99,7 +100,7 @@ class lora_layout_of {
 template <executor X, bool FixedA>
 lora_layout_of<X, FixedA>::lora_layout_of(const X& exec, const view_target& target,
                                           const settings_type& how)
-    : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
+    : how_(checked(how)), tensors_(static_cast<index_t>(target.tensors.size())) {
   target.require_linear(name);
   for (std::size_t i = 0; i < target.tensors.size(); ++i) {
     const model_tensor& t = target.tensors[i];
@@ -116,7 +117,7 @@ template <executor X, bool FixedA>
 lora_layout_of<X, FixedA>::lora_layout_of(const X& exec, std::span<const model_tensor> tensors,
                                           std::span<const index_t> numbers,
                                           const settings_type& how)
-    : how_(how), tensors_(static_cast<index_t>(tensors.size())) {
+    : how_(checked(how)), tensors_(static_cast<index_t>(tensors.size())) {
   for (const index_t number : numbers) {
     add(tensors, number);
   }
@@ -141,6 +142,13 @@ void lora_layout_of<X, FixedA>::hand_out(const X&, const part_values& values, ha
 }
 
 template <executor X, bool FixedA>
+const lora_settings_of<FixedA>& lora_layout_of<X, FixedA>::checked(const settings_type& how) {
+  require_size(name, "rank", how.rank);
+  require(std::isfinite(how.alpha), name, ": alpha is ", how.alpha, ", wanted a finite number");
+  return how;
+}
+
+template <executor X, bool FixedA>
 void lora_layout_of<X, FixedA>::add(std::span<const model_tensor> tensors, index_t number) {
   const model_tensor& t = tensors[static_cast<std::size_t>(number)];
   tuned_matrix m{number, t.weight.columns(), drawn_, 0};
@@ -155,7 +163,6 @@ void lora_layout_of<X, FixedA>::add(std::span<const model_tensor> tensors, index
 
 template <executor X, bool FixedA>
 void lora_layout_of<X, FixedA>::finish(const X& exec) {
-  require(how_.rank > 0, name, ": the rank is ", how_.rank, ", wanted a positive one");
   frozen_ = exec.template allocate<float>(drawn_);
   if constexpr (FixedA) {
     draw(exec, frozen_.data());

@@ -7,6 +7,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -50,7 +51,7 @@ class prefix_layout {
  public:
   static constexpr std::string_view name = prefix_settings::name;
 
-  /// Throws on rows that are not positive, and when the target names no columns of keys.
+  /// Throws on rows that are not from 1 to 2^20, a deviation that is not finite, and when the target names no columns of keys.
   prefix_layout(const X&, const view_target& target, const prefix_settings& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
@@ -72,7 +73,9 @@ class prefix_layout {
 template <executor X>
 prefix_layout<X>::prefix_layout(const X&, const view_target& target, const prefix_settings& how)
     : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
-  require(how.rows > 0, name, ": ", how.rows, " rows, wanted one or more");
+  require_size(name, "rows", how.rows);
+  require(std::isfinite(how.deviation), name, ": deviation is ", how.deviation,
+          ", wanted a finite number");
   require(!target.key_columns.empty(), name, ": the columns of keys are not known");
   for (std::size_t l = 0; l < target.key_columns.size(); ++l) {
     const index_t columns = target.key_columns[l];

@@ -47,7 +47,7 @@ class prompt_layout {
  public:
   static constexpr std::string_view name = prompt_settings::name;
 
-  /// Throws on rows that are not positive, and on a token outside the vocabulary.
+  /// Throws on rows that are not from 1 to 2^20, and on a token outside the vocabulary.
   prompt_layout(const X&, const view_target& target, const prompt_settings& how);
 
   [[nodiscard]] const value_blocks& blocks() const { return blocks_; }
@@ -68,7 +68,7 @@ class prompt_layout {
 template <executor X>
 prompt_layout<X>::prompt_layout(const X&, const view_target& target, const prompt_settings& how)
     : rows_(how.rows), tensors_(static_cast<index_t>(target.tensors.size())) {
-  require(how.rows > 0, name, ": ", how.rows, " rows, wanted one or more");
+  require_size(name, "rows", how.rows);
   const model_tensor& table = target.embedding(name);
   start_ = embedded(table, prompt_tokens(target.tokens, how.rows, table.weight.rows(), how.seed));
   blocks_.add("prompt", how.rows, table.weight.columns());

@@ -94,7 +94,7 @@ class residual_prompt_layout {
  public:
   static constexpr std::string_view name = residual_prompt_settings::name;
 
-  /// Throws on rows or a width that are not positive, and on a token outside the vocabulary.
+  /// Throws on rows or a width that are not from 1 to 2^20, and on a token outside the vocabulary.
   residual_prompt_layout(const X& exec, const view_target& target,
                          const residual_prompt_settings& how);
 
@@ -121,8 +121,8 @@ template <executor X>
 residual_prompt_layout<X>::residual_prompt_layout(const X& exec, const view_target& target,
                                                   const residual_prompt_settings& how)
     : how_(how), tensors_(static_cast<index_t>(target.tensors.size())) {
-  require(how.rows > 0 && how.width > 0, name, ": ", how.rows, " rows of width ", how.width,
-          ", wanted positive ones");
+  require_size(name, "rows", how.rows);
+  require_size(name, "width", how.width);
   const model_tensor& table = target.embedding(name);
   columns_ = table.weight.columns();
   const std::vector<float> frozen =

@@ -74,7 +74,7 @@ class subspace_layout {
  public:
   static constexpr std::string_view name = "subspace";
 
-  /// Throws on a dimension that is not positive.
+  /// Throws on a dimension that is not from 1 to 2^31.
   subspace_layout(const X& exec, Inner inner, const subspace_options& how);
 
   [[nodiscard]] const Inner& inner() const { return inner_; }  // of the n values
@@ -106,7 +106,7 @@ subspace_layout<X, Inner>::subspace_layout(const X& exec, Inner inner, const sub
     : how_(how),
       inner_(std::move(inner)),
       start_(exec.template allocate<float>(inner_.blocks().size())) {
-  require(how.dimension > 0, name, ": the dimension is ", how.dimension, ", wanted a positive one");
+  require_size(name, "dimension", how.dimension, index_t{1} << 31);
   inner_.start(exec, start_.view(start_.size()));
   blocks_.add("subspace", 1, how.dimension);
 }

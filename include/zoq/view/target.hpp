@@ -40,6 +40,11 @@ struct tensor_selection {
 /// naming the text, when that is no range.
 tensor_selection select(std::string_view layers, std::string_view exclude = {});
 
+/// Throws, naming the view's setting, unless it is from 1 to `most`: with that bound products of sizes stay
+/// far from where an index_t ends.
+void require_size(std::string_view view, std::string_view setting, index_t n,
+                  index_t most = index_t{1} << 20);
+
 /// A mask's matrices that are selected.
 mask restricted(const mask& places, const tensor_selection& selection);
 
@@ -119,6 +124,11 @@ ZOQ_BODY tensor_selection select(std::string_view layers, std::string_view exclu
     exclude = comma == exclude.npos ? std::string_view() : exclude.substr(comma + 1);
   }
   return out;
+}
+
+ZOQ_BODY void require_size(std::string_view view, std::string_view setting, index_t n,
+                           index_t most) {
+  require(n > 0 && n <= most, view, ": ", setting, " is ", n, ", wanted 1 to ", most);
 }
 
 ZOQ_BODY mask restricted(const mask& places, const tensor_selection& selection) {
