@@ -5,7 +5,6 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <system_error>
@@ -266,9 +265,8 @@ void require_option(bool right, const char* option, const std::string& message) 
 }
 
 void require_replaceable(const std::string& path, std::string_view ending) {
-  std::error_code missing;
-  require(!std::filesystem::exists(path, missing) || path.ends_with(ending), path,
-          ": is there already, and no ", ending, " file");
+  require(!exists_at(path) || path.ends_with(ending), path, ": is there already, and no ", ending,
+          " file");
 }
 
 void require_utf8(const char* option, const std::string& given) {

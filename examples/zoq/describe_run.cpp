@@ -2,10 +2,8 @@
 #include "describe_run.hpp"
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <span>
-#include <system_error>
 #include <variant>
 #include <zoq/core/hash.hpp>
 #include <zoq/core/settings.hpp>
@@ -74,8 +72,7 @@ std::string hash_of_values(const zoq::tuned_values& values) {
 void require_first_values(const std::string& path, const nlohmann::json& settings,
                           const std::string& source) {
   const auto wanted = setting<std::string>(settings, "first_values", source);
-  std::error_code missing;
-  const bool is_there = std::filesystem::exists(path, missing);
+  const bool is_there = exists_at(path);
   require(is_there || wanted.empty(), path, ": is missing: the values that the run began with");
   require(!is_there || hash_of_values(read_values(path)) == wanted, path,
           ": not the values that the run began with");
