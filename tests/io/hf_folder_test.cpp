@@ -13,6 +13,7 @@
 #include "model/tiny_hf.hpp"
 #include "model/tiny_llama.hpp"
 #include "ops/samples.hpp"
+#include "zoq/io/gguf.hpp"
 
 using zoq::index_t;
 using zoq::model_file;
