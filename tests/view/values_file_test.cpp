@@ -113,6 +113,8 @@ TEST_CASE("values: files that are none, and of another model, are refused") {
         path + ": the format is \"zoq.mask.1\", wanted \"zoq.values.1\" or \"zoq.delta.1\"");
   zoq::write_safetensors(path, {}, {{"format", "zoq.values.1"}, {"view", "lore"}, {"model", ""}});
   CHECK(message_of([&] { zoq::read_values(path); }).starts_with(path + ": unknown view \"lore\""));
+  zoq::write_safetensors(path, {}, {{"format", "zoq.values.1"}, {"model", ""}});
+  CHECK(message_of([&] { zoq::read_values(path); }) == path + ": metadata view is missing");
   // Sizes that memory would be asked for, of a file that holds nothing.
   const auto refusal = [&](const std::string& how) {
     zoq::write_safetensors(path, {}, {{"format", "zoq.values.1"}, {"view", how}, {"model", ""}});

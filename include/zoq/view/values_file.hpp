@@ -239,8 +239,9 @@ ZOQ_BODY tuned_values read_values(const std::string& path) {
           printable(file.metadata("format")), "\", wanted \"", detail::values_format, "\" or \"",
           detail::delta_format, "\"");
   tuned_values out;
+  const std::string& view = file.metadata("view");
   try {
-    out.how = policy_named<any_view>("view", file.metadata("view"));
+    out.how = policy_named<any_view>("view", view);
     out.selection = select(detail::metadata_or_nothing(file, "layers"),
                            detail::metadata_or_nothing(file, "exclude"));
   } catch (const error& e) {
