@@ -207,7 +207,8 @@ TEST_CASE("exports: what cannot be written is refused by name, and nothing is le
   CHECK(refused([&] { zoq::export_gguf_lora(m, out); }).find("view sparse") != std::string::npos);
   CHECK(refused([&] { export_gguf(m, out, "lut4"); }) == out + ": lut4 is no format of GGUF files");
   CHECK(refused([&] { export_gguf(m, out, "q6_k"); }).find("256") != std::string::npos);
-  CHECK(refused([&] { export_gguf(m, s.model); }).find("over the model") != std::string::npos);
+  CHECK(refused([&] { export_gguf(m, s.model); }).find("is read, and cannot be written over") !=
+        std::string::npos);
   CHECK(refused([&] { tuned_model(c.model, s.folder / "nothing"); }).find("nothing") !=
         std::string::npos);
   const tuned_case other(tiny_llama({.format = "q8_0"}), "sparse");

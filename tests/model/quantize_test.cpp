@@ -491,7 +491,7 @@ TEST_CASE("quantize_file: stopped, or over itself: the file in the way stays") {
   std::filesystem::create_symlink(in, folder / "link.gguf");
   for (const std::string& path : {in, folder / "link.gguf", folder.path() + "/./in.gguf"}) {
     CHECK(message_of([&] { quantize_file(in, path, {.linear = "q4_1"}); }) ==
-          in + ": is read, and cannot be written over");
+          path + ": is read, and cannot be written over");
   }
   CHECK(contents(in) == before);
 }
