@@ -30,20 +30,6 @@ TEST_CASE("mpi: the values of one process to the bit, on all") {
   }
 }
 
-TEST_CASE("mpi: the caller's communicator stays as it is") {
-  MPI_Errhandler before = MPI_ERRHANDLER_NULL, after = MPI_ERRHANDLER_NULL;
-  MPI_Comm_get_errhandler(MPI_COMM_WORLD, &before);
-  {
-    const zoq::mpi_team team(MPI_COMM_WORLD);
-    const zoq::mpi_team copy = team;
-    CHECK(copy.size() == team.size());
-  }
-  MPI_Comm_get_errhandler(MPI_COMM_WORLD, &after);
-  CHECK(before == after);
-  MPI_Errhandler_free(&before);
-  MPI_Errhandler_free(&after);
-}
-
 TEST_CASE("mpi: who is silent is given up") {
   const zoq::mpi_team team(MPI_COMM_WORLD, {.patience = 0.3});
   if (team.size() == 1) {

@@ -13,7 +13,6 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <span>
 #include <thread>
 #include <utility>
@@ -35,15 +34,13 @@ struct mpi_options {
 
 class mpi_team {
  public:
-  /// Collective: every process of `of` makes one. MPI must be initialised. The team's messages and its way to
-  /// report errors are those of a communicator of its own, so that `of` stays as it is.
+  /// The communicator must outlive it. MPI must be initialised.
   explicit mpi_team(MPI_Comm of = MPI_COMM_WORLD, mpi_options options = {})
-      : own_(std::make_shared<communicator>()), options_(std::move(options)) {
+      : of_(of), options_(std::move(options)) {
     int size = 0, rank = 0;
-    check(MPI_Comm_dup(of, &own_->handle));
-    check(MPI_Comm_set_errhandler(own_->handle, MPI_ERRORS_RETURN));
-    check(MPI_Comm_size(own_->handle, &size));
-    check(MPI_Comm_rank(own_->handle, &rank));
+    check(MPI_Comm_set_errhandler(of_, MPI_ERRORS_RETURN));
+    check(MPI_Comm_size(of_, &size));
+    check(MPI_Comm_rank(of_, &rank));
     size_ = size;
     rank_ = rank;
   }
@@ -57,7 +54,7 @@ class mpi_team {
   void add_up(std::span<std::int64_t> numbers) const {
     MPI_Request request{};
     check(MPI_Iallreduce(MPI_IN_PLACE, numbers.data(), static_cast<int>(numbers.size()),
-                         MPI_INT64_T, MPI_SUM, own_->handle, &request));
+                         MPI_INT64_T, MPI_SUM, of_, &request));
     const auto start = std::chrono::steady_clock::now();
     for (int done = 0;;) {
       check(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
@@ -76,20 +73,6 @@ class mpi_team {
   }
 
  private:
-  struct communicator {
-    MPI_Comm handle = MPI_COMM_NULL;
-    communicator() = default;
-    communicator(const communicator&) = delete;
-    communicator& operator=(const communicator&) = delete;
-    ~communicator() {
-      int over = 0;
-      MPI_Finalized(&over);  // nothing is left to free then
-      if (over == 0 && handle != MPI_COMM_NULL) {
-        MPI_Comm_free(&handle);
-      }
-    }
-  };
-
   static void check(int code) {
     if (code != MPI_SUCCESS) {
       char words[MPI_MAX_ERROR_STRING] = {};
@@ -99,7 +82,7 @@ class mpi_team {
     }
   }
 
-  std::shared_ptr<communicator> own_;  // of this team and its copies
+  MPI_Comm of_;
   mpi_options options_;
   index_t size_ = 1, rank_ = 0;
 };
