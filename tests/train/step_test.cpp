@@ -30,8 +30,8 @@ using namespace zoq::test;
 namespace {
 
 constexpr index_t k = 10;  // no multiple of 4
-const zoq::extent whole{0, 1, k};
-const zoq::value_order order{&whole, 1, k};
+const zoq::extent every{0, 1, k};
+const zoq::value_order order{&every, 1, k};
 
 /// Answers queries with a function of the point, and counts them.
 struct evaluator {
