@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <system_error>
 #include <zoq/core/settings.hpp>
 #include <zoq/exec/cpu.hpp>
 #include <zoq/io/mapped_file.hpp>

@@ -109,10 +109,10 @@ class run_folder {
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(path_, ignored)) {
       const std::string found = entry.path().filename().string();
-      for (const char* name : names) {
-        if (is_part_of(found, name) || is_part_of(found, "report.html")) {
-          remove(entry.path().string());
-        }
+      if (is_part_of(found, "report.html") ||
+          std::any_of(std::begin(names), std::end(names),
+                      [&](const char* name) { return is_part_of(found, name); })) {
+        remove(entry.path().string());
       }
     }
   }

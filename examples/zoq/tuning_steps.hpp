@@ -9,7 +9,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -17,9 +16,9 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
+#include <zoq/core/settings.hpp>
 #include <zoq/io/safetensors.hpp>
 #include <zoq/train/checkpoint.hpp>
 #include <zoq/train/health.hpp>
@@ -180,8 +179,7 @@ class tuning_steps {
     require(read_values(path).model_hash == run_.start.model_hash(), path, ": of another model");
     const std::string& found = safetensors_file::open(path).metadata("steps");
     std::uint64_t step = 0;
-    const auto end = std::from_chars(found.data(), found.data() + found.size(), step);
-    require(end.ec == std::errc() && end.ptr == found.data() + found.size() &&
+    require(zoq::detail::read_setting(found, step) &&
                 (step == metrics.best()->step || step > metrics.validated()),
             path, ": the values of step ", found, ", metrics.jsonl says that those of step ",
             metrics.best()->step, " did best; --force starts again");

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cli/program.hpp"
+#include "cli/refused.hpp"
 #include "cli/workshop.hpp"
 #include "io/temporary_folder.hpp"
 #include "model/tiny_llama.hpp"
@@ -24,13 +25,11 @@ using zoq::test::finished;
 using zoq::test::put;
 using zoq::test::run;
 using zoq::test::tuning_workshop;
+using zoq::test::with;
 using arguments = std::vector<std::string>;
 
 void refused(const arguments& command, const std::string& why) {
-  const finished done = run(command);
-  CAPTURE(done.err);
-  CHECK(done.code == 1);
-  CHECK(done.err.find(why) != std::string::npos);
+  zoq::test::check_refused(command, 1, why);
 }
 
 /// The lines of a file but for those that hold this.
@@ -50,10 +49,6 @@ TEST_CASE("files: what a command reads is not written over, by no other name eit
   const std::string model = contents(w.model), text = contents(w.text);
   const arguments mask = {"mask",      "--model", w.model,    "--text", w.text,
                           "--samples", "2",       "--length", "8"};
-  const auto with = [](arguments a, const arguments& more) {
-    a.insert(a.end(), more.begin(), more.end());
-    return a;
-  };
   const std::string no = "is read, and cannot be written over",
                     other = "is there already, and no .safetensors file";
   refused(with(mask, {"--out", w.model}), other);

@@ -9,38 +9,20 @@
 #include <vector>
 
 #include "cli/program.hpp"
+#include "cli/refused.hpp"
 #include "cli/workshop.hpp"
 #include "model/tiny_llama.hpp"
 
 namespace {
 
+using zoq::test::check_refused;
 using zoq::test::contents;
 using zoq::test::finished;
 using zoq::test::put;
 using zoq::test::run;
 using zoq::test::tuning_workshop;
+using zoq::test::with;
 using arguments = std::vector<std::string>;
-
-/// It ended with this code, and with one line that holds this; before it is at most what a bar of progress left.
-void check_refused(const arguments& command, int code, const std::string& said) {
-  const finished done = run(command, std::size_t{1} << 30);
-  CAPTURE(said);
-  CAPTURE(done.err);
-  CHECK(done.code == code);
-  REQUIRE(done.err.size() > 1);
-  const std::size_t before = done.err.rfind('\n', done.err.size() - 2);
-  const std::string line = done.err.substr(before == done.err.npos ? 0 : before + 1);
-  CHECK(line.starts_with("zoq " + command[0] + ": "));
-  CHECK(line.find(said) != std::string::npos);
-  CHECK(std::none_of(line.begin(), line.end() - 1,
-                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }));
-  CHECK(line.size() < 2100);
-}
-
-arguments with(arguments command, const arguments& more) {
-  command.insert(command.end(), more.begin(), more.end());
-  return command;
-}
 
 }  // namespace
 
